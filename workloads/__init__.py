@@ -1,0 +1,1 @@
+"""Programs that tenants run. They never import `bench`; all they need is `workloads/job.py`."""
