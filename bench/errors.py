@@ -30,3 +30,7 @@ class DeviceError(BenchError):
 
 class RecordError(BenchError):
     """A stored record cannot be read or written; the text says which way to fix it."""
+
+
+class LaunchError(BenchError):
+    """A job could not be started; the trial fails and the run goes on."""

@@ -1,0 +1,40 @@
+"""What a run is measured on."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Device:
+    """One GPU (real or simulated), or the host's cores; what a reader must know to repeat a run.
+
+    `environment` holds what the driver's tools need to find this device (the simulated one has stand-in tools
+    in front of PATH); it is not part of the device's identity.
+    """
+
+    kind: Literal["gpu", "cpu"]
+    simulated: bool
+    name: str
+    uuid: str
+    memory_total_mib: int | None
+    driver_version: str | None
+    vbios_version: str | None
+    environment: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def state_folder(self) -> Path:
+        """The folder for what must outlive a run on this device: lock, journal, simulated driver state."""
+        return state_root() / self.uuid
+
+    @property
+    def tool_environment(self) -> dict[str, str]:
+        """Environment for the driver's tools and the shell helpers."""
+        return {**os.environ, **self.environment}
+
+
+def state_root() -> Path:
+    """Return `$BENCH_STATE_DIR`, or a folder under /var/tmp that all users of the host share."""
+    root = os.environ.get("BENCH_STATE_DIR")
+    return Path(root or "/var/tmp/gpu-sharing-bench")

@@ -1,0 +1,1 @@
+"""Changing the device: enter a mode, prove it, and put everything back."""

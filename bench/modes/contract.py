@@ -1,0 +1,82 @@
+"""What a mode owes the rooms above it: a grant for each tenant, and evidence that the mode is real."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.plan.mode import Mode
+from bench.plan.model import Mix
+
+
+class Grade(StrEnum):
+    """How strong a piece of evidence is, strongest first."""
+
+    READ_BACK = "read back"  # the device itself was asked again after the change
+    SEEN_BY_TENANT = "seen by the tenant"
+    HOST_ONLY = "host only"
+    REQUESTED_ONLY = "requested only"  # cannot be read back (time-slice policy, clock locks)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One claim about the mode, what would have to be seen for it to hold, and what was seen."""
+
+    claim: str
+    expected: Any
+    observed: Any
+    grade: Grade
+    holds: bool
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the form in which records keep it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A folder of the host that a container needs at the same path."""
+
+    path: Path
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one tenant gets of the device: its id (GPU or MIG UUID), environment and mounts."""
+
+    device_id: str | None
+    environment: dict[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    share: str | None = None
+    sm_count: int | None = None  # SMs the tenant must see, where the mode fixes them; None: the whole device
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a tenant itself saw of its device, from its `identity` event; None where it could not tell."""
+
+    tenant: str
+    device_name: str | None = None
+    device_uuid: str | None = None
+    sm_count: int | None = None
+    memory_total_mib: int | None = None
+    mps_pipe_directory: str | None = None
+    mps_active_thread_percentage: float | None = None
+    host_pids: tuple[int, ...] = ()
+
+
+class ActiveMode(Protocol):
+    """A mode that has been entered and read back."""
+
+    mode: Mode
+    evidence: tuple[Evidence, ...]
+
+    def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
+        """Prepare the device for a mix and return a grant for each of its jobs, in plan order."""
+        ...
+
+    def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
+        """Compare what the tenants saw with what they were granted; evidence that fails makes the trial invalid."""
+        ...

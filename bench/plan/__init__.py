@@ -1,0 +1,1 @@
+"""What to measure: frozen types, YAML loading, the randomised schedule, presets."""

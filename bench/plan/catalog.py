@@ -1,0 +1,78 @@
+"""The catalog of workloads: what each is, which parameters it takes, and what it asks of the host."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.errors import SetupError
+
+ParameterValue = bool | int | float | str
+CATALOG_FILE = Path(__file__).parents[2] / "workloads" / "catalog.yaml"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Resources(_Entry):
+    """What a job gets of the host, solo and co-located, in every mode: exactly this."""
+
+    cpus: int = Field(ge=1)
+    memory_gb: float = Field(gt=0)
+
+
+class SimulationProfile(_Entry):
+    """Per-step cost on the default simulated device: T(n) = max(host, fixed + scaling * n), in milliseconds."""
+
+    host_ms: float = Field(ge=0)
+    fixed_ms: float = Field(ge=0)
+    scaling_ms: float = Field(ge=0)
+    gpu_memory_gb: float = Field(gt=0)
+    provenance: str
+
+
+class Workload(_Entry):
+    """A program that can be a tenant, and everything the runner must know of it."""
+
+    name: str
+    module: str
+    image: str
+    kind: Literal["training", "inference"]
+    unit: str
+    parameters: Mapping[str, ParameterValue]
+    cpu_parameters: Mapping[str, ParameterValue] = {}
+    choices: Mapping[str, tuple[ParameterValue, ...]] = {}
+    resources: Resources
+    simulation: SimulationProfile
+
+    def parameters_on(self, device_kind: str) -> dict[str, ParameterValue]:
+        """Return the default parameters on a device of this kind (`cpu` has small sizes)."""
+        return {**self.parameters, **(self.cpu_parameters if device_kind == "cpu" else {})}
+
+    def problem_with(self, parameter: str, value: object) -> str | None:
+        """Say why `value` cannot be given to a known `parameter`, or None if it can."""
+        default, allowed = self.parameters[parameter], self.choices.get(parameter)
+        if allowed is not None and value not in allowed:
+            return f"must be one of {', '.join(map(str, allowed))}, not {value!r}"
+        if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
+            return f"must be of type {type(default).__name__} (default {default!r}), not {value!r}"
+        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
+            return f"must be positive, not {value!r}"
+        return None
+
+
+Catalog = Mapping[str, Workload]
+
+
+@cache
+def load_catalog(path: Path = CATALOG_FILE) -> Catalog:
+    """Read `workloads/catalog.yaml`; raises SetupError where the checkout is not whole."""
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))["workloads"]
+    except OSError as error:
+        raise SetupError(f"{path}: {error.strerror}; run from a complete checkout of this project") from error
+    return {name: Workload(name=name, **entry) for name, entry in entries.items()}

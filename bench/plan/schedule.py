@@ -1,0 +1,159 @@
+"""The order in which everything is measured: randomised blocks, split-plot, reproducible from one seed.
+
+Mode is the hard-to-change (whole-plot) factor: each block enters every mode once, in random order, and runs
+the mode's trials in random order inside (methodology: randomised complete blocks; Mytkowicz et al. 2009).
+"""
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bench.plan.mode import Exclusive, Mig, Mode, Mps, MpsEqual
+from bench.plan.model import Mix, Plan, Timing
+
+
+class Role(StrEnum):
+    """Why a trial exists."""
+
+    MIX = "mix"  # all jobs of a mix side by side
+    SOLO = "solo"  # one job alone on the whole device: the reference rate
+    SHARE = "share"  # one job alone in the share it has in a mix: splits slowdown into partition x interference
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One planned execution of a cell. `slot` names the job of the mix that runs alone, if one does."""
+
+    id: str
+    block: int
+    mode: Mode
+    mix: Mix
+    role: Role
+    slot: int | None
+    seed: int
+
+    @property
+    def tenants(self) -> tuple[str, ...]:
+        """Names of the tenants that run in this trial."""
+        return self.mix.tenants if self.slot is None else (self.mix.tenants[self.slot],)
+
+    @property
+    def share(self) -> str | None:
+        """The share of the device that a job alone in its share has; None for other trials."""
+        return (
+            None if self.role is not Role.SHARE or self.slot is None else share_of(self.mode, self.mix, self.slot)
+        )
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One entering of a mode, and the trials that run while it lasts."""
+
+    mode: Mode
+    trials: tuple[Trial, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Every mode once, in random order."""
+
+    index: int
+    visits: tuple[Visit, ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """All blocks of a run, and the timing that every trial shares."""
+
+    timing: Timing
+    blocks: tuple[Block, ...]
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials in the order in which they run."""
+        return tuple(trial for block in self.blocks for visit in block.visits for trial in visit.trials)
+
+    @property
+    def measured_s(self) -> float:
+        """Seconds of settling and window that the trials take; start-up and mode switches come on top."""
+        return len(self.trials) * (self.timing.settle_s + self.timing.window_s)
+
+
+def make_schedule(plan: Plan, seed: int) -> Schedule:
+    """Randomise the plan; the same plan and seed always give the same schedule and trial ids."""
+    shuffle = random.Random(seed)
+    blocks = tuple(_block(plan, index, seed, shuffle) for index in range(1, plan.blocks + 1))
+    return Schedule(plan.timing, blocks)
+
+
+def share_of(mode: Mode, mix: Mix, slot: int) -> str | None:
+    """Return what cuts the device for one tenant of a mix (`50%`, `3g.40gb`, `1 of 2`), or None."""
+    match mode:
+        case Mps(active_thread_percentage=int(percentage)):
+            return f"{percentage}%"
+        case MpsEqual():
+            return f"{100 // len(mix.jobs)}%"
+        case Mig():
+            return mode.profiles[slot] if mode.profiles else f"1 of {len(mix.jobs)}"
+        case _:
+            return None
+
+
+def _block(plan: Plan, index: int, seed: int, shuffle: random.Random) -> Block:
+    modes: list[Mode] = [Exclusive(), *plan.sharing_modes]
+    shuffle.shuffle(modes)
+    visits = []
+    for mode in modes:
+        trials = list(_named(_cells(plan, mode), index, mode, seed))
+        shuffle.shuffle(trials)
+        visits.append(Visit(mode, tuple(trials)))
+    return Block(index, tuple(visits))
+
+
+_Cell = tuple[Role, Mix, int | None]
+
+
+def _cells(plan: Plan, mode: Mode) -> list[_Cell]:
+    """List what runs while `mode` lasts: solo trials in exclusive, else mixes and jobs alone in their share."""
+    if isinstance(mode, Exclusive):
+        jobs = {job.label: job for mix in plan.mixes for job in mix.jobs}
+        return [(Role.SOLO, Mix(name=label, jobs=(job,)), 0) for label, job in jobs.items()]
+    mixes: list[_Cell] = [(Role.MIX, mix, None) for mix in plan.mixes]
+    alone: dict[tuple[str, str], _Cell] = {}
+    for mix in plan.mixes:
+        for slot, job in enumerate(mix.jobs):
+            share = share_of(mode, mix, slot)
+            if share is not None and len(mix.jobs) > 1:
+                alone.setdefault((job.label, share), (Role.SHARE, mix, slot))
+    return mixes + list(alone.values())
+
+
+def _named(cells: Sequence[_Cell], block: int, mode: Mode, seed: int) -> Iterator[Trial]:
+    taken: set[str] = set()
+    for role, mix, slot in cells:
+        what = mix.name if role is Role.MIX else mix.jobs[slot or 0].label
+        suffix = f"-alone-in-{share_of(mode, mix, slot or 0)}" if role is Role.SHARE else ""
+        trial_id = _unused(_slug(f"b{block:02d}-{mode.slug}-{_slug(what)[:60]}{suffix}"), taken)
+        yield Trial(trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id))
+
+
+def trial_seed(run_seed: int, trial_id: str) -> int:
+    """Derive a trial's own seed, so that a resumed run repeats what an undisturbed one would have done."""
+    digest = hashlib.sha256(f"{run_seed}:{trial_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("%", "pct")).strip("-.") or "mix"
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    number = 2
+    unique = name
+    while unique in taken:
+        unique, number = f"{name}-{number}", number + 1
+    taken.add(unique)
+    return unique
