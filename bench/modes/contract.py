@@ -78,5 +78,5 @@ class ActiveMode(Protocol):
         ...
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
-        """Compare what the tenants saw with what they were granted; evidence that fails makes the trial invalid."""
+        """Compare what the tenants saw with what they were granted; failed evidence makes the trial invalid."""
         ...
