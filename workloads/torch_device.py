@@ -77,7 +77,8 @@ class TorchDevice:
     def identity(self) -> dict[str, Any]:
         """Return name, UUID, SM count and memory (MiB) as this process sees them.
 
-        A CPU has neither UUID nor SMs. Under MIG all four are those of the instance; under MPS the SM count is what the percentage leaves.
+        A CPU has neither UUID nor SMs. Under MIG all four are those of the instance; under MPS the SM count
+        is what the percentage leaves.
         """
         if not self.is_cuda:
             memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
@@ -92,7 +93,7 @@ class TorchDevice:
         }
 
     def peak_memory_mib(self) -> float:
-        """Return the most torch had allocated on the GPU; on a CPU, the largest resident set of the process."""
+        """Return the most torch had allocated on the GPU; on a CPU, the process's largest resident set."""
         if self.is_cuda:
             return float(self._torch.cuda.max_memory_allocated() / MIB)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
