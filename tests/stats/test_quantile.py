@@ -18,6 +18,11 @@ def test_p99_of_a_hundred_is_the_second_largest() -> None:
     assert nearest_rank([3, 1, 2], 0.5) == 2
 
 
+def test_binary_fractions_do_not_skip_a_rank() -> None:
+    assert 0.07 * 100 > 7
+    assert nearest_rank(range(1, 101), 0.07) == 7
+
+
 @given(samples, percents)
 def test_it_is_the_smallest_sample_that_covers_its_share(x: list[float], percent: int) -> None:
     value = nearest_rank(x, percent / 100)
