@@ -46,6 +46,7 @@ class Workload(_Entry):
     parameters: Mapping[str, ParameterValue]
     cpu_parameters: Mapping[str, ParameterValue] = {}
     choices: Mapping[str, tuple[ParameterValue, ...]] = {}
+    requires: tuple[str, ...] = ()  # Python packages that the module imports
     resources: Resources
     simulation: SimulationProfile
 

@@ -49,9 +49,7 @@ def geometric_mean_interval(x: ArrayLike, confidence: float = 0.95) -> Interval:
     It belongs beside a ratio of `paired_log_ratio`, which is the ratio of two geometric means.
     """
     logs = t_interval(np.log(positive("x", x)), confidence, noise=ROUNDING_NOISE)
-    return Interval(
-        exp(logs.value), exp(logs.low), exp(logs.high), logs.n, logs.confidence, logs.no_variation
-    )
+    return Interval(exp(logs.value), exp(logs.low), exp(logs.high), logs.n, logs.confidence, logs.no_variation)
 
 
 def t_interval(x: Vector, confidence: float, noise: float) -> Interval:

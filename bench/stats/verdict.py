@@ -79,6 +79,4 @@ def _refuse_contradictions(
     if interval.p_value is None or adjusted_p is None:
         return
     if math.isnan(adjusted_p) or not interval.p_value <= adjusted_p <= 1:
-        raise ValueError(
-            f"the adjusted p must lie between the p-value {interval.p_value} and 1, not {adjusted_p}"
-        )
+        raise ValueError(f"the adjusted p must lie between the p-value {interval.p_value} and 1, not {adjusted_p}")

@@ -63,9 +63,7 @@ def test_no_variation_is_never_called_a_difference() -> None:
 
 def test_a_mode_that_fails_in_more_than_a_fifth_of_its_blocks_cannot_win() -> None:
     assert judged(blocks_of(1.2, n=8), failures=2).verdict == Verdict.BETTER
-    assert judged(blocks_of(1.2, n=7), failures=3) == Judgement(
-        Verdict.FAILS_TOO_OFTEN, "the mode fails 3 of 10"
-    )
+    assert judged(blocks_of(1.2, n=7), failures=3) == Judgement(Verdict.FAILS_TOO_OFTEN, "the mode fails 3 of 10")
     assert judged(blocks_of(0.8, n=7), failures=3).verdict == Verdict.WORSE
 
 
@@ -97,8 +95,7 @@ def test_false_differences_among_equal_modes_stay_below_the_level() -> None:
         contrasts = [paired_log_ratio(rng.lognormal(0, 0.03, 10), baseline) for _ in range(3)]
         adjusted = holm([c.p_value for c in contrasts])
         verdicts = [
-            judge(c, p, higher_is_better=True, blocks=10).verdict
-            for c, p in zip(contrasts, adjusted, strict=True)
+            judge(c, p, higher_is_better=True, blocks=10).verdict for c, p in zip(contrasts, adjusted, strict=True)
         ]
         calls += any(verdict in {Verdict.BETTER, Verdict.WORSE} for verdict in verdicts)
     assert calls <= 27
