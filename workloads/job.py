@@ -1,0 +1,283 @@
+"""The job protocol: all that a program must know to be a tenant. Carry this one file; it needs no other.
+
+    with Job.open(libraries=["torch"]) as job:              # says hello; a crash is reported, done is said
+        job.identity(device_name="...")                     # what this process itself sees
+        for _ in job.warmup(steps=10, items=batch_size):    # measured, kept apart
+            train_step()
+        for _ in job.steps(items=batch_size):               # waits for the common start, ends past the stop
+            train_step()
+
+The body of each loop is one step. It must end with the device idle (`torch.cuda.synchronize()`), else the
+measured durations are those of launching, not of working.
+
+The launcher names a private folder in `BENCH_JOB_DIR`. Events are appended there to `events.jsonl`, one JSON
+object a line, and `start.json` is awaited there. Without that variable the program runs stand-alone: it
+starts at once, works for `seconds`, and prints one line. All instants are seconds on CLOCK_MONOTONIC, which
+the processes and containers of one host share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import statistics
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType, TracebackType
+
+PROTOCOL = 1
+JOB_DIR_VARIABLE = "BENCH_JOB_DIR"
+FLUSH_PERIOD_S = 0.5  # a tenant that dies loses at most this much finished work
+POLL_PERIOD_S = 0.02
+OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "RESOURCE_EXHAUSTED")
+
+
+def now_s() -> float:
+    """Seconds on CLOCK_MONOTONIC."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+class Job:
+    """One tenant's side of the protocol; open it with `Job.open` and use it as a context manager."""
+
+    def __init__(self, launcher: FolderLauncher | NoLauncher) -> None:
+        self.peak_memory_mib: float | None = None  # set it before the end to have it reported
+        self._launcher = launcher
+        self._warmup = StepColumns()
+        self._autotune: bool | None = None
+        self._pending = StepColumns()
+        self._flushed_s = now_s()
+        self._span_s: tuple[float, float] | None = None
+        self._total_steps = 0
+        self._total_items = 0
+        self._asked_to_stop = False
+
+    @classmethod
+    def open(cls, libraries: Sequence[str] = (), seconds: float = 10.0) -> Job:
+        """Say hello to the launcher, or stand alone for `seconds` where there is none.
+
+        `libraries` are names of installed distributions whose versions belong in the record; they are looked
+        up without importing them, so hello comes early. SIGTERM is caught from here on: the current step is
+        finished and the job ends well, because killing a process in mid-kernel can harm its MPS neighbours.
+        """
+        folder = os.environ.get(JOB_DIR_VARIABLE)
+        job = cls(FolderLauncher(Path(folder)) if folder else NoLauncher(seconds))
+        signal.signal(signal.SIGTERM, job._ask_to_stop)
+        job._emit("hello", protocol=PROTOCOL, pid=os.getpid(), libraries=_versions(libraries))
+        return job
+
+    def identity(
+        self,
+        device_name: str,
+        device_uuid: str | None = None,
+        sm_count: int | None = None,
+        memory_total_mib: int | None = None,
+    ) -> None:
+        """Report the device this process sees (memory in MiB) and what its environment says of sharing."""
+        self._emit(
+            "identity",
+            device_name=device_name,
+            device_uuid=device_uuid,
+            sm_count=sm_count,
+            memory_total_mib=memory_total_mib,
+            **_surroundings(),
+        )
+
+    def warmup(self, steps: int, items: int = 1, *, autotune: bool | None = None) -> Iterator[None]:
+        """Yield `steps` times; the steps are reported with `ready` and never counted as work.
+
+        `autotune` tells whether a library searches for its fastest kernels meanwhile (None: not known).
+        """
+        self._autotune = autotune
+        for _ in range(steps):
+            if self._asked_to_stop:
+                return
+            began_s = now_s()
+            yield
+            ended_s = now_s()
+            self._warmup.append(ended_s, ended_s - began_s, items)
+
+    def steps(self, items: int = 1) -> Iterator[None]:
+        """Report ready, wait for the common start, then yield until the first step that ends past the stop.
+
+        `items` is the work of one step in the workload's unit. SIGTERM ends the loop after the current step.
+        """
+        if self._span_s is None:
+            self._span_s = self._await_start()
+        _, stop_s = self._span_s
+        ended_s = now_s()
+        while ended_s < stop_s and not self._asked_to_stop:
+            began_s = now_s()
+            yield
+            ended_s = now_s()
+            self._pending.append(ended_s, ended_s - began_s, items)
+            if ended_s - self._flushed_s >= FLUSH_PERIOD_S:
+                self._flush()
+
+    def __enter__(self) -> Job:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say done, or what went wrong; the exception goes on, so the exit status tells as well."""
+        self._flush()
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            totals = {"steps": self._total_steps, "items": self._total_items}
+            self._emit("done", **totals, peak_memory_mib=self.peak_memory_mib)
+            return
+        self._emit(
+            "error",
+            kind="oom" if is_out_of_memory(error) else "exception",
+            message=str(error) or type(error).__name__,
+            traceback="".join(traceback.format_exception(kind, error, trace)),
+        )
+
+    def _await_start(self) -> tuple[float, float]:
+        """Return (start, stop) once the start has come; an empty span if asked to stop meanwhile."""
+        if not self._asked_to_stop:
+            self._emit("ready", warmup=self._warmup.as_dict(), autotune=self._autotune)
+        span_s = None
+        while span_s is None and not self._asked_to_stop:
+            span_s = self._launcher.start()
+            time.sleep(0.0 if span_s else POLL_PERIOD_S)
+        start_s, stop_s = span_s or (0.0, 0.0)
+        while not self._asked_to_stop and (left_s := start_s - now_s()) > 0:
+            time.sleep(min(left_s, POLL_PERIOD_S))
+        self._flushed_s = now_s()
+        return start_s, stop_s
+
+    def _flush(self) -> None:
+        """Hand the steps recorded since the last time to the launcher as one event."""
+        if self._pending.end_s:
+            self._emit("step", **self._pending.as_dict())
+            self._total_steps += len(self._pending.end_s)
+            self._total_items += sum(self._pending.items)
+            self._pending = StepColumns()
+        self._flushed_s = now_s()
+
+    def _emit(self, event: str, **fields: Any) -> None:
+        self._launcher.tell({"event": event, "time_s": now_s(), **fields})
+
+    def _ask_to_stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self._asked_to_stop = True
+
+
+class StepColumns:
+    """Steps as three lists of equal length: end (s), duration (s), items."""
+
+    __slots__ = ("duration_s", "end_s", "items")
+
+    def __init__(self) -> None:
+        self.end_s: list[float] = []
+        self.duration_s: list[float] = []
+        self.items: list[int] = []
+
+    def append(self, end_s: float, duration_s: float, items: int) -> None:
+        """Add one step. Runs between two steps, so it must cost microseconds."""
+        self.end_s.append(end_s)
+        self.duration_s.append(duration_s)
+        self.items.append(items)
+
+    def as_dict(self) -> dict[str, list[float] | list[int]]:
+        """Return the columns under the names that events use."""
+        return {"end_s": self.end_s, "duration_s": self.duration_s, "items": self.items}
+
+
+class FolderLauncher:
+    """The launcher as a job sees it: a folder to append events to, in which `start.json` will appear."""
+
+    def __init__(self, folder: Path) -> None:
+        self._events = (folder / "events.jsonl").open("a", encoding="utf-8")
+        self._start_file = folder / "start.json"
+        self._parent = os.getppid()
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Append one event; it is in the kernel's hands, and survives this process, when this returns."""
+        self._events.write(json.dumps(event) + "\n")
+        self._events.flush()
+
+    def start(self) -> tuple[float, float] | None:
+        """Return (start, stop) in seconds if the launcher has named them; exit if it is gone."""
+        try:
+            instants = json.loads(self._start_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            self._exit_if_orphaned()
+            return None
+        if instants["protocol"] != PROTOCOL:
+            sys.exit(
+                f"{self._start_file}: protocol {instants['protocol']}, but this job.py speaks {PROTOCOL}"
+            )
+        return float(instants["start_s"]), float(instants["stop_s"])
+
+    def _exit_if_orphaned(self) -> None:
+        # In a container our parent is 0 (or init's 1) from the start: there, the engine looks after us.
+        if self._parent not in (0, 1) and os.getppid() != self._parent:
+            sys.exit("the launcher is gone and never said start")
+
+
+class NoLauncher:
+    """Stand-alone: start at once, work for `seconds`, print a summary instead of writing events."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._duration_s: list[float] = []
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Keep step durations; print one line when done."""
+        if event["event"] == "step":
+            self._duration_s += event["duration_s"]
+        elif event["event"] == "done":
+            sys.stdout.write(self._summary(event["items"]) + "\n")
+
+    def start(self) -> tuple[float, float]:
+        """Return the span that begins now."""
+        start_s = now_s()
+        return start_s, start_s + self._seconds
+
+    def _summary(self, items: int) -> str:
+        if not self._duration_s:
+            return "0 steps"
+        rate = items / sum(self._duration_s)
+        median_ms = 1000 * statistics.median(self._duration_s)
+        return f"{len(self._duration_s)} steps, {rate:.1f} items/s, median step {median_ms:.2f} ms"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that memory ran out, whichever library raised it (none is imported)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return any(sign in str(error) for sign in OUT_OF_MEMORY_SIGNS)
+
+
+def _versions(libraries: Sequence[str]) -> dict[str, str]:
+    """Map python and each installed library to its version; what is not installed is left out."""
+    from importlib import metadata  # noqa: PLC0415  (a fifth of this file's import time, and only needed here)
+
+    found = {"python": platform.python_version()}
+    for name in libraries:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _surroundings() -> dict[str, Any]:
+    """Return what the environment of this process says about sharing, and its number of CPUs."""
+    percentage = os.environ.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE")
+    return {
+        "mps_pipe_directory": os.environ.get("CUDA_MPS_PIPE_DIRECTORY"),
+        "mps_active_thread_percentage": float(percentage) if percentage else None,
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", os.environ.get("NVIDIA_VISIBLE_DEVICES")),
+        "mps_in_container_default": Path("/tmp/nvidia-mps").exists(),
+        "cpus": len(os.sched_getaffinity(0)),
+    }

@@ -1,0 +1,68 @@
+"""The models that tenants run, with random weights, and synthetic inputs that live on the device."""
+
+# ruff: noqa: PLC0415  (late imports: --help is instant, and a missing library is reported as an event)
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from workloads.torch_device import TorchDevice
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+RESNETS = ("resnet18", "resnet50")
+IMAGE_CLASSES = 1000  # as ImageNet
+TEXT_LABELS = 2
+VOCABULARY = 30522  # as bert-base-uncased
+
+
+def resnet(options: Namespace, device: TorchDevice) -> nn.Module:
+    """Return torchvision's ResNet named `options.model` on the device."""
+    from torchvision import models
+
+    model: nn.Module = models.get_model(options.model, weights=None, num_classes=IMAGE_CLASSES)
+    return model.to(device.torch_device, memory_format=_memory_format(options))
+
+
+def images(options: Namespace, device: TorchDevice) -> Tensor:
+    """Return one batch of random images."""
+    import torch
+
+    shape = (options.batch_size, 3, options.image_size, options.image_size)
+    return torch.randn(shape, device=device.torch_device).to(memory_format=_memory_format(options))
+
+
+def bert(options: Namespace, device: TorchDevice) -> nn.Module:
+    """Return a BERT for sequence classification on the device, built from its configuration class."""
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        num_labels=TEXT_LABELS,
+        num_hidden_layers=options.layers,
+        hidden_size=options.hidden_size,
+        num_attention_heads=options.attention_heads,
+        intermediate_size=4 * options.hidden_size,
+        max_position_embeddings=max(512, options.sequence_length),
+    )
+    model: nn.Module = BertForSequenceClassification(config)
+    return model.to(device.torch_device)
+
+
+def token_ids(options: Namespace, device: TorchDevice) -> Tensor:
+    """Return one batch of random token sequences, all of full length."""
+    return integers(VOCABULARY, (options.batch_size, options.sequence_length), device)
+
+
+def integers(below: int, shape: tuple[int, ...], device: TorchDevice) -> Tensor:
+    """Return random integers in [0, below) on the device: tokens, or labels."""
+    import torch
+
+    return torch.randint(below, shape, device=device.torch_device)
+
+
+def _memory_format(options: Namespace) -> object:
+    import torch
+
+    return torch.channels_last if options.channels_last else torch.contiguous_format

@@ -1,0 +1,46 @@
+"""Command-line options that workloads share. Importing this is cheap: `--help` needs no torch."""
+
+import argparse
+
+PRECISIONS = ("bf16", "fp16", "fp32")
+
+
+def workload_parser(description: str | None, *, batch_size: int) -> argparse.ArgumentParser:
+    """Return a parser with the options every workload has; `batch_size` is the default."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="where to work")
+    parser.add_argument("--seed", type=int, default=0, help="of the random weights and inputs")
+    parser.add_argument("--seconds", type=float, default=10.0, help="how long to work without a launcher")
+    parser.add_argument("--batch-size", type=positive, default=batch_size, help="items a step")
+    parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the arithmetic")
+    parser.add_argument("--warmup-steps", type=positive, default=20, help="steps before the job is ready")
+    return parser
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add what describes an image model's input."""
+    parser.add_argument("--image-size", type=positive, default=224, help="height and width in pixels")
+    parser.add_argument(
+        "--channels-last",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep channels innermost in memory, as tensor cores prefer",
+    )
+
+
+def add_text_options(parser: argparse.ArgumentParser) -> None:
+    """Add what describes a BERT and its input; the defaults are BERT-base."""
+    parser.add_argument("--sequence-length", type=positive, default=128, help="tokens a sequence")
+    parser.add_argument("--layers", type=positive, default=12, help="encoder layers")
+    parser.add_argument("--hidden-size", type=positive, default=768, help="width of a layer")
+    parser.add_argument("--attention-heads", type=positive, default=12, help="heads a layer")
+
+
+def positive(text: str) -> int:
+    """Convert an option's text to an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value

@@ -1,0 +1,106 @@
+"""The device a torch workload runs on: what it is, its precision, its memory."""
+
+# ruff: noqa: PLC0415  (late imports: --help is instant, and a missing library is reported as an event)
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workloads.job import Job
+
+if TYPE_CHECKING:
+    import torch
+
+MIB = 2**20
+
+
+@contextmanager
+def installed_libraries() -> Iterator[None]:
+    """Turn a missing library into the command that installs it, without a trace."""
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        sys.exit(f"{missing}; install the workloads' libraries: pip install -e '.[workloads]'")
+
+
+class TorchDevice:
+    """The first visible CUDA device, or the CPU, seeded and set up for speed."""
+
+    def __init__(self, options: Namespace) -> None:
+        import torch
+
+        self._torch = torch
+        self.is_cuda: bool = options.device == "cuda"
+        if self.is_cuda and not torch.cuda.is_available():
+            sys.exit(
+                "torch sees no CUDA device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+            )
+        self.torch_device = torch.device("cuda:0" if self.is_cuda else "cpu")
+        self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[options.precision]
+        torch.manual_seed(options.seed)
+        torch.backends.cudnn.benchmark = self.is_cuda
+        if not self.is_cuda:
+            torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which arithmetic runs in the device's precision."""
+        mixed = self.dtype != self._torch.float32
+        return self._torch.autocast(self.torch_device.type, dtype=self.dtype, enabled=mixed)
+
+    def grad_scaler(self) -> torch.amp.GradScaler:
+        """Return the loss scaler that fp16 needs, and that passes everything through otherwise."""
+        return self._torch.amp.GradScaler(self.torch_device.type, enabled=self.dtype == self._torch.float16)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all it was given."""
+        if self.is_cuda:
+            self._torch.cuda.synchronize()
+
+    def run(self, job: Job, step: Callable[[], None], options: Namespace, *, autotune: bool) -> None:
+        """Drive a whole job: identity, warm-up, and steps of `batch_size` items until told to stop."""
+        job.identity(**self.identity())
+        for _ in job.warmup(options.warmup_steps, options.batch_size, autotune=autotune):
+            step()
+            self.synchronize()
+        for _ in job.steps(options.batch_size):
+            step()
+            self.synchronize()
+        job.peak_memory_mib = self.peak_memory_mib()
+
+    def identity(self) -> dict[str, Any]:
+        """Return name, UUID, SM count and memory (MiB) as this process sees them.
+
+        A CPU has neither UUID nor SMs. Under MIG all four are those of the instance; under MPS the SM count is what the percentage leaves.
+        """
+        if not self.is_cuda:
+            memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
+            return {"device_name": _cpu_name(), "memory_total_mib": memory_mib}
+        properties = self._torch.cuda.get_device_properties(self.torch_device)
+        prefix = "MIG" if " MIG " in properties.name else "GPU"  # the driver writes it, torch leaves it out
+        return {
+            "device_name": properties.name,
+            "device_uuid": f"{prefix}-{properties.uuid}",
+            "sm_count": properties.multi_processor_count,
+            "memory_total_mib": properties.total_memory // MIB,
+        }
+
+    def peak_memory_mib(self) -> float:
+        """Return the most torch had allocated on the GPU; on a CPU, the largest resident set of the process."""
+        if self.is_cuda:
+            return float(self._torch.cuda.max_memory_allocated() / MIB)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _cpu_name() -> str:
+    """Return the processor's model as Linux names it, or its architecture."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

@@ -1,0 +1,1 @@
+"""Training jobs: real steps (forward, loss, backward, optimizer) on synthetic data."""
