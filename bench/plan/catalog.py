@@ -31,7 +31,8 @@ class SimulationProfile(_Entry):
     host_ms: float = Field(ge=0)
     fixed_ms: float = Field(ge=0)
     scaling_ms: float = Field(ge=0)
-    gpu_memory_gb: float = Field(gt=0)
+    gpu_memory_gb: float = Field(gt=0)  # without the CUDA context
+    step_cv: float = Field(ge=0, lt=1)  # standard deviation of a step's duration over its mean
     provenance: str
 
 
@@ -46,6 +47,7 @@ class Workload(_Entry):
     parameters: Mapping[str, ParameterValue]
     cpu_parameters: Mapping[str, ParameterValue] = {}
     choices: Mapping[str, tuple[ParameterValue, ...]] = {}
+    requires: tuple[str, ...] = ()  # Python packages that the module imports
     resources: Resources
     simulation: SimulationProfile
 

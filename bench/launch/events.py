@@ -1,0 +1,131 @@
+"""Reading what a job says of itself: `events.jsonl`, one JSON object a line (protocol: workloads/job.py).
+
+Lines are checked one by one: a torn last line of a job that died is dropped, anything else that is not as the
+protocol says is a problem that fails the job. Times are seconds on CLOCK_MONOTONIC.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PROTOCOL = 1
+_FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
+    "hello": {"protocol": int, "pid": int, "libraries": dict},
+    "identity": {"device_name": str},
+    "ready": {"warmup": dict},
+    "step": {"end_s": list, "duration_s": list, "items": list},
+    "done": {"steps": int, "items": int},
+    "error": {"kind": str, "message": str},
+}
+_COLUMNS = ("end_s", "duration_s", "items")
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Units of work as arrays of one length: end instant, duration, and items done in each."""
+
+    end_s: npt.NDArray[np.float64]
+    duration_s: npt.NDArray[np.float64]
+    items: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, batches: Sequence[Mapping[str, Any]]) -> "Steps":
+        """Join the batches in which a job reported its steps."""
+        columns = [
+            np.concatenate([np.asarray(batch[name], float) for batch in batches] or [np.empty(0)])
+            for name in _COLUMNS
+        ]
+        return cls(*columns)
+
+    def __len__(self) -> int:
+        return len(self.end_s)
+
+
+@dataclass
+class JobEvents:
+    """Everything one job has said so far."""
+
+    hello: Mapping[str, Any] | None = None
+    identity: Mapping[str, Any] | None = None
+    ready: Mapping[str, Any] | None = None
+    done: Mapping[str, Any] | None = None
+    error: Mapping[str, Any] | None = None
+    step_batches: list[Mapping[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def warmup(self) -> Steps:
+        """Steps before `ready`: kept, labelled, never part of a result."""
+        return Steps.of([self.ready["warmup"]] if self.ready else [])
+
+    @property
+    def steps(self) -> Steps:
+        """Steps after the common start."""
+        return Steps.of(self.step_batches)
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Take in one event, or note why it is not one."""
+        name = str(event.get("event"))
+        problem = _problem(name, event)
+        if problem:
+            self.problems.append(problem)
+        elif name == "step":
+            self.step_batches.append(event)
+        elif getattr(self, name) is not None:
+            self.problems.append(f"event {name!r} came twice")
+        else:
+            setattr(self, name, event)
+
+
+class EventLog:
+    """Follows one job's `events.jsonl` while the job writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self.events = JobEvents()
+
+    def read(self) -> JobEvents:
+        """Take in the whole lines written since the last call."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                text = file.read()
+        except FileNotFoundError:
+            return self.events
+        whole = text[: text.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            self._take(line)
+        return self.events
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if isinstance(event, dict):
+            self.events.add(event)
+        else:
+            self.events.problems.append(f"not a JSON object: {line[:80]!r}")
+
+
+def _problem(name: str, event: Mapping[str, Any]) -> str | None:
+    if name not in _FIELDS:
+        return f"unknown event {name!r}; known: {', '.join(_FIELDS)}"
+    for key, kind in {"time_s": (int, float), **_FIELDS[name]}.items():
+        if not isinstance(event.get(key), kind):
+            return f"event {name!r}: field {key!r} is missing or of the wrong type"
+    if name == "hello" and event["protocol"] != PROTOCOL:
+        return (
+            f"the job speaks protocol {event['protocol']}, this runner {PROTOCOL}; copy the newer workloads/job.py"
+        )
+    steps = event["warmup"] if name == "ready" else event
+    if name in ("ready", "step") and len({len(steps.get(column, "")) for column in _COLUMNS}) != 1:
+        return f"event {name!r}: {', '.join(_COLUMNS)} differ in length"
+    return None

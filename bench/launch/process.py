@@ -1,0 +1,115 @@
+"""Tenants as plain processes of this host, each in a session of its own."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.errors import LaunchError, SetupError
+from bench.launch.contract import JOB_FOLDER_VARIABLE, Handle, Tenant
+from bench.plan.catalog import Workload
+
+CHECKOUT = Path(__file__).parents[2]
+STOP_GRACE_S = 10.0  # an MPS client killed in mid-kernel can harm its server: ask, and give it time
+
+
+class ProcessLauncher:
+    """Runs each tenant with this interpreter. Cores are pinned where asked; host memory is not limited."""
+
+    name = "process"
+
+    def preflight(self, workloads: Iterable[Workload]) -> None:
+        """Raise SetupError where a package that these workloads import is not installed."""
+        needed = {package for workload in workloads for package in workload.requires}
+        missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
+        if missing:
+            raise SetupError(
+                f"--launcher process: {', '.join(missing)} not installed for {sys.executable}; "
+                f"install with: {sys.executable} -m pip install -e '.[workloads]'"
+            )
+
+    def provenance(self, workload: Workload) -> dict[str, str | None]:
+        """Return the interpreter; library versions come from the job itself."""
+        return {"interpreter": sys.version.split()[0], "module": workload.module}
+
+    def start(self, tenant: Tenant) -> Handle:
+        """Start the workload's module; raises LaunchError where the host refuses."""
+        command = [*_ends_with_runner(), sys.executable, "-m", tenant.workload.module, *tenant.arguments]
+        with tenant.log_file.open("wb") as log, _pinned(tenant.cpus):
+            try:
+                process = subprocess.Popen(
+                    command, cwd=CHECKOUT, env=_environment(tenant), start_new_session=True,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                )  # fmt: skip
+            except OSError as error:
+                raise LaunchError(f"{tenant.workload.module} could not be started: {error}") from error
+        return _ProcessHandle(process)
+
+    def clean_up(self) -> None:
+        """Do nothing: jobs end by themselves when their runner is gone."""
+
+
+class _ProcessHandle:
+    """One process and whatever it started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def exit_status(self) -> int | None:
+        """Return the exit status in the shell's form (128 + signal), or None while it runs."""
+        status = self._process.poll()
+        return status if status is None or status >= 0 else 128 - status
+
+    def host_pids(self) -> tuple[int, ...]:
+        """Return the process id."""
+        return (self._process.pid,)
+
+    def terminate(self) -> None:
+        """Ask the process to finish its step and end."""
+        if self._process.poll() is None:
+            self._process.terminate()
+
+    def remove(self) -> None:
+        """Ask, wait, and only then kill the whole session; the log file is already in place."""
+        self.terminate()
+        try:
+            self._process.wait(STOP_GRACE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def _environment(tenant: Tenant) -> dict[str, str]:
+    """Return the tenant's environment: this one's, without any MPS setting that the mode did not grant."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("CUDA_MPS_")}
+    return {
+        **inherited,
+        "CUDA_VISIBLE_DEVICES": tenant.grant.device_id or "",
+        **tenant.grant.environment,
+        JOB_FOLDER_VARIABLE: str(tenant.folder),
+    }
+
+
+def _ends_with_runner() -> list[str]:
+    """Return a prefix that has the kernel stop the job (SIGTERM) should this runner be killed."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+
+
+@contextmanager
+def _pinned(cpus: tuple[int, ...] | None) -> Iterator[None]:
+    """Give what is started inside these cores: a child inherits the affinity of the thread that starts it."""
+    if cpus is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,210 @@
+"""The launcher's simulated twin: its jobs speak the real job protocol, in virtual time, from the board's law."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.launch.contract import EVENTS_FILE, START_FILE, Handle, Tenant
+from bench.launch.corun import Window
+from bench.launch.events import PROTOCOL
+from bench.plan.catalog import Workload
+from bench.simulator.board import (
+    CONTEXT_MIB,
+    MEMORY_LIMIT_VARIABLE,
+    PERCENTAGE_VARIABLE,
+    PIPE_VARIABLE,
+    Board,
+    Resident,
+    step_cost,
+    step_noise,
+)
+from bench.simulator.driver.state import Client, DriverState, Refused, granted_sms, memory_mib, updated
+
+STARTUP_S = 8.0  # imports and model building; assumed, and outside the window
+WARMUP_STEPS = 20
+MIB_PER_GB = 1e9 / 2**20
+
+
+class SimulatedLauncher:
+    """Starts jobs on a simulated board."""
+
+    name = "simulated"
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self._running: dict[int, _SimulatedJob] = {}
+
+    def preflight(self, workloads: Iterable[Workload]) -> None:
+        """Every catalog entry carries a profile to simulate."""
+
+    def provenance(self, workload: Workload) -> dict[str, str | None]:
+        """Return where the numbers behind this workload come from."""
+        return {"module": workload.module, "simulation": workload.simulation.provenance}
+
+    def start(self, tenant: Tenant) -> Handle:
+        """Put a tenant on the board, as far as driver and memory let it."""
+        self._board.clock.sleep(STARTUP_S)
+        with updated(self._board.state_file) as state:
+            pid = state.take_pid()
+        job = _SimulatedJob(tenant, pid, self._board, self._running)
+        job.begin()
+        return job
+
+    def clean_up(self) -> None:
+        """Take off the board what a killed runner left on it."""
+        with updated(self._board.state_file) as state:
+            state.clients = []
+
+
+@dataclass
+class _SimulatedJob:
+    """A tenant made of equations: a handle, and the event file a real job would have written."""
+
+    tenant: Tenant
+    pid: int
+    board: Board
+    running: dict[int, "_SimulatedJob"]  # all jobs on the board, this one included once it has the device
+    client: Client | None = None
+    _status: int | None = None
+
+    def begin(self) -> None:
+        """Say hello, take the device, warm up; or say what the driver refused."""
+        self._say("hello", protocol=PROTOCOL, pid=self.pid, libraries={})
+        try:
+            self._take_device()
+        except Refused as refusal:
+            kind = "oom" if "memory" in str(refusal) else "exception"
+            self._say("error", kind=kind, message=str(refusal), traceback="")
+            self._status = 1
+        else:
+            self._warm_up()
+
+    def exit_status(self) -> int | None:
+        """Return None while the window lasts; the co-run is computed when a job is first looked at after it."""
+        if self._status is None:
+            window = self._window()
+            if window is not None and self.board.clock.monotonic_s() >= window.stop_s:
+                self._run_together(window)
+        return self._status
+
+    def host_pids(self) -> tuple[int, ...]:
+        """Return the process id in the driver's state."""
+        return (self.pid,)
+
+    def terminate(self) -> None:
+        """End as a job does that is asked to."""
+        self._status = 0 if self._status is None else self._status
+
+    def remove(self) -> None:
+        """Leave the board."""
+        self.terminate()
+        self.running.pop(self.pid, None)
+        with updated(self.board.state_file) as state:
+            state.remove_client(self.pid)
+
+    def _take_device(self) -> None:
+        """Open a context and allocate; raises Refused in the driver's words."""
+        grant = self.tenant.grant
+        with updated(self.board.state_file) as state:
+            client = state.add_client(
+                self.pid, self.tenant.workload.module, grant.device_id or "", self._need_mib(),
+                grant.environment.get(PIPE_VARIABLE), _percentage(grant.environment.get(PERCENTAGE_VARIABLE)),
+            )  # fmt: skip
+            self._fit_memory(state, client)
+        self.client = client
+        self.running[self.pid] = self
+        self._identify(state, client)
+
+    def _need_mib(self) -> int:
+        return round(self.tenant.workload.simulation.gpu_memory_gb * MIB_PER_GB) + CONTEXT_MIB
+
+    def _fit_memory(self, state: DriverState, client: Client) -> None:
+        """Raise Refused where the tenants together, or this one under its MPS limit, do not fit."""
+        used = sum(other.memory_mib for other in state.clients if other.device == client.device)
+        capacity = memory_mib(state, client.device)
+        limit = _memory_limit_mib(self.tenant.grant.environment.get(MEMORY_LIMIT_VARIABLE))
+        if limit is not None and state.daemon_of(client) and client.memory_mib > limit:
+            raise Refused(f"CUDA out of memory: needs {client.memory_mib} MiB, the MPS limit is {limit} MiB")
+        if used > capacity:
+            raise Refused(f"CUDA out of memory: {used} MiB needed on a device of {capacity} MiB")
+
+    def _identify(self, state: DriverState, client: Client) -> None:
+        percentage, pipe = client.active_thread_percentage, client.mps_pipe_directory
+        self._say(
+            "identity",
+            device_name=state.gpu_name,
+            device_uuid=client.device,
+            sm_count=granted_sms(state, client.device, percentage, pipe),
+            memory_total_mib=memory_mib(state, client.device),
+            mps_pipe_directory=pipe,
+            mps_active_thread_percentage=percentage,
+        )
+
+    def _warm_up(self) -> None:
+        """Warm up alone: jobs become ready one after another, and those that wait do not compute."""
+        (mean_step_s,) = self.board.step_times([self._resident()])
+        cv = self.tenant.workload.simulation.step_cv
+        duration = mean_step_s * step_noise(self.tenant.seed + 1, WARMUP_STEPS, cv)
+        end = self.board.clock.monotonic_s() + np.cumsum(duration)
+        self.board.clock.sleep(float(duration.sum()))
+        items = [self._items_per_step()] * WARMUP_STEPS
+        warmup = {"end_s": end.tolist(), "duration_s": duration.tolist(), "items": items}
+        self._say("ready", warmup=warmup, autotune=None)
+
+    def _run_together(self, window: Window) -> None:
+        """Compute the co-run of all that is on the board; every job of it has then ended."""
+        jobs = list(self.running.values())
+        residents = [job._resident() for job in jobs]
+        times = self.board.step_times(residents)
+        self.board.occupy(window.start_s, window.stop_s, residents, times)
+        for job, mean_step_s in zip(jobs, times, strict=True):
+            job._finish(window, mean_step_s)
+
+    def _finish(self, window: Window, mean_step_s: float) -> None:
+        """Write the steps of the whole co-run, the one in flight at its end included, and end."""
+        profile = self.tenant.workload.simulation
+        count = int((window.stop_s - window.start_s) / mean_step_s * 1.2) + 10
+        duration = mean_step_s * step_noise(self.tenant.seed, count, profile.step_cv)
+        end = window.start_s + np.cumsum(duration)
+        steps = int(np.searchsorted(end, window.stop_s)) + 1
+        items = self._items_per_step()
+        self._say(
+            "step",
+            end_s=end[:steps].round(6).tolist(),
+            duration_s=duration[:steps].round(6).tolist(),
+            items=[items] * steps,
+        )
+        peak_mib = round(profile.gpu_memory_gb * MIB_PER_GB)
+        self._say("done", steps=steps, items=items * steps, peak_memory_mib=peak_mib)
+        self._status = 0
+
+    def _resident(self) -> Resident:
+        if self.client is None:
+            raise RuntimeError(f"{self.tenant.name} was refused by the driver and cannot run")
+        return Resident(self.client, step_cost(self.tenant.workload, self.tenant.parameters))
+
+    def _items_per_step(self) -> int:
+        return int(str(self.tenant.parameters.get("batch_size", 1)))
+
+    def _window(self) -> Window | None:
+        try:
+            signal = json.loads((self.tenant.folder / START_FILE).read_text())
+        except FileNotFoundError:
+            return None
+        return Window(signal["start_s"], signal["settle_s"], signal["stop_s"])
+
+    def _say(self, event: str, **fields: object) -> None:
+        line = {"event": event, "time_s": round(self.board.clock.monotonic_s(), 6), **fields}
+        with (self.tenant.folder / EVENTS_FILE).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _percentage(text: str | None) -> float | None:
+    return None if text is None else float(text)
+
+
+def _memory_limit_mib(text: str | None) -> int | None:
+    """Read `0=10240M`, the form in which MPS clients are given their limit."""
+    return None if text is None else int(text.partition("=")[2].removesuffix("M"))

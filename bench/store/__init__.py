@@ -1,0 +1,1 @@
+"""The one owner of paths under results/: atomic records, resume, evidence."""

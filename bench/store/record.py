@@ -1,0 +1,148 @@
+"""What one trial left behind, complete in itself, and what holds for a whole run."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.errors import RecordError
+from bench.plan.catalog import ParameterValue
+from bench.plan.mode import Mode
+from bench.plan.model import Job
+from bench.plan.schedule import Role
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """What became of a trial; run-time facts only, never what statistics say."""
+
+    OK = "ok"
+    FAILED = "failed"  # the job's fault: out of memory, crash, time-out
+    INVALID = "invalid"  # an instrument fault, or a mode that could not be proven
+    SKIPPED = "skipped"  # the device cannot do it; `reason` says why
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TenantRecord(_Record):
+    """One job of the trial: what was asked for, what ran, and what became of it."""
+
+    name: str
+    job: str  # label of the job: equal for equal jobs
+    workload: str
+    kind: str
+    unit: str
+    parameters: Mapping[str, ParameterValue]  # all of them, defaults included
+    share: str | None  # part of the device it was granted; None: the whole device, unlimited
+    cpus: tuple[int, ...] | None  # cores it was pinned to; None: not pinned
+    memory_gb: float  # host memory limit
+    exit_status: int | None = None
+    error: str | None = None
+    libraries: Mapping[str, str] = {}
+    identity: Mapping[str, Any] | None = None
+    provenance: Mapping[str, str | None] = {}
+    peak_memory_mib: float | None = None
+
+
+class WindowRecord(_Record):
+    """The declared window, in seconds after the common start instant."""
+
+    settle_s: float
+    stop_s: float
+
+
+class TelemetryRecord(_Record):
+    """An account of the watching; the samples are in telemetry.parquet and energy.parquet."""
+
+    requested_period_s: float | None
+    achieved_period_s: float | None
+    longest_gap_s: float | None
+    reasons: Mapping[str, str]
+    remarks: tuple[str, ...]
+
+
+class HostRecord(_Record):
+    """Fields that differ between two executions of the same trial by nature: host time and host load."""
+
+    started_at: str
+    ended_at: str
+    boot_id: str | None
+    sampler_cpu_s: float | None = None
+
+
+class TrialRecord(_Record):
+    """One execution of a cell. `trial.json` is this, and stands alone."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    id: str
+    status: Status
+    reason: str | None
+    simulated: bool
+    block: int
+    mode: Mode
+    mode_label: str
+    role: Role
+    mix: str
+    mix_jobs: tuple[Job, ...]
+    share: str | None
+    seed: int
+    launcher: str
+    tenants: tuple[TenantRecord, ...]
+    window: WindowRecord | None
+    device: Mapping[str, Any]
+    software: Mapping[str, Any]
+    evidence: tuple[Mapping[str, Any], ...]
+    telemetry: TelemetryRecord | None
+    flags: tuple[str, ...] = ()
+    host: HostRecord
+
+
+class RunRecord(_Record):
+    """What `--resume` and `report` need of a run besides its plan."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str
+    simulated: bool
+    plan_source: str
+    modes: tuple[str, ...] | None  # what --mode named; None: the plan's own
+    preset: bool
+    seed: int
+    device_request: str  # as given: simulated:a100-80gb, cuda:0, cpu
+    launcher_request: str
+    allow_reset: bool
+    device: Mapping[str, Any]
+    software: Mapping[str, Any]
+    created_at: str
+
+
+def read_trial(path: Path) -> TrialRecord:
+    """Read one trial.json; raises RecordError that says which way to fix it."""
+    return _read(path, TrialRecord)
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run.json; raises RecordError that says which way to fix it."""
+    return _read(path, RunRecord)
+
+
+_R = TypeVar("_R", TrialRecord, RunRecord)
+
+
+def _read(path: Path, kind: type[_R]) -> _R:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise RecordError(f"{path}: {error.strerror}; is this the folder of a run?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecordError(
+            f"{path}: not a record of schema {SCHEMA_VERSION} ({place}: {first['msg']}); "
+            "read it with the version of this tool that wrote it (see `software` in the file)"
+        ) from error

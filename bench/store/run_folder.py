@@ -1,0 +1,167 @@
+"""The folder of one run. No other code builds a path under results/.
+
+A trial is written into a folder whose name begins with a dot and then renamed, so that it is there whole or not
+at all; a runner that is killed loses the trial it was in, and nothing else.
+"""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import RecordError, SetupError
+from bench.launch.corun import CoRun
+from bench.launch.events import Steps
+from bench.store.record import RunRecord, TrialRecord, read_run, read_trial
+from bench.telemetry.contract import Telemetry
+
+STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items")
+
+
+class RunFolder:
+    """Paths, writing and reading of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plan_file = path / "plan.yaml"
+        self.run_file = path / "run.json"
+        self.trials_folder = path / "trials"
+        self.report_folder = path / "report"
+
+    @classmethod
+    def create(cls, results: Path, record: RunRecord, plan_text: str) -> "RunFolder":
+        """Make the folder with its plan and run.json; raises SetupError where it cannot be written."""
+        run = cls(results / record.run_id)
+        try:
+            run.trials_folder.mkdir(parents=True)
+            run.plan_file.write_text(plan_text, encoding="utf-8")
+            _replace(run.run_file, record.model_dump_json(indent=2) + "\n")
+        except OSError as error:
+            raise SetupError(
+                f"{results}: {error.strerror}; name a folder that can be written with --results DIR"
+            ) from error
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """Open an existing run; raises RecordError where the folder is not one."""
+        run = cls(path.resolve())
+        if not run.run_file.is_file() or not run.plan_file.is_file():
+            raise RecordError(
+                f"{path}: not the folder of a run (no run.json and plan.yaml); name one under results/"
+            )
+        return run
+
+    @property
+    def record(self) -> RunRecord:
+        """What holds for the whole run."""
+        return read_run(self.run_file)
+
+    def has(self, trial_id: str) -> bool:
+        """Whether this trial has been measured and written."""
+        return (self.trials_folder / trial_id / "trial.json").is_file()
+
+    def scratch(self, trial_id: str) -> Path:
+        """Return an empty folder in which the trial is made; a later `keep` gives it its name."""
+        folder = self.trials_folder / f".{trial_id}"
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+        return folder
+
+    def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
+        """Write a trial and give it its name; raises RecordError where the disk is full or read-only."""
+        folder = self.trials_folder / f".{record.id}"
+        try:
+            folder.mkdir(exist_ok=True)
+            if corun is not None and corun.window is not None:
+                _steps_table(corun, corun.window.start_s).to_parquet(folder / "steps.parquet")
+            if telemetry is not None:
+                _keep_telemetry(folder, telemetry, corun.window.start_s if corun and corun.window else 0.0)
+            _keep_logs(folder, corun)
+            (folder / "trial.json").write_text(record.model_dump_json(indent=2) + "\n")
+            folder.rename(self.trials_folder / record.id)
+        except OSError as error:
+            raise RecordError(
+                f"{folder}: {error.strerror}; every finished trial is safe. "
+                f"Make room, then go on with: python run_experiments.py --resume {self.path}"
+            ) from error
+
+    def supersede(self, trial_id: str) -> None:
+        """Set a trial aside because its block is repeated whole; it stays readable under superseded/."""
+        aside = self.path / "superseded"
+        aside.mkdir(exist_ok=True)
+        count = len(list(aside.glob(f"{trial_id}.*")))
+        (self.trials_folder / trial_id).rename(aside / f"{trial_id}.{count + 1}")
+
+    def trials(self) -> Iterator[TrialRecord]:
+        """Read all trials, in the order of their names."""
+        for file in sorted(self.trials_folder.glob("[!.]*/trial.json")):
+            yield read_trial(file)
+
+    def steps(self, trial_id: str) -> pd.DataFrame | None:
+        """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none."""
+        return _parquet(self.trials_folder / trial_id / "steps.parquet")
+
+    def telemetry(self, trial_id: str) -> pd.DataFrame | None:
+        """Return the device's samples, `time_s` in seconds after the common start; None if there are none."""
+        return _parquet(self.trials_folder / trial_id / "telemetry.parquet")
+
+    def energy(self, trial_id: str) -> pd.DataFrame | None:
+        """Return the energy counter (`time_s`, `energy_j`); None where the device has none."""
+        return _parquet(self.trials_folder / trial_id / "energy.parquet")
+
+
+def run_id(now: datetime, plan_name: str, device_name: str) -> str:
+    """Return a folder name that sorts by time and says what was measured on what."""
+    words = "-".join("".join(c if c.isalnum() else " " for c in f"{plan_name} {device_name}".lower()).split())
+    return f"{now:%Y%m%d-%H%M%S}-{words[:60].strip('-')}"
+
+
+def _steps_table(corun: CoRun, start_s: float) -> pd.DataFrame:
+    parts = [
+        _columns(slot, phase, steps, start_s)
+        for slot, outcome in enumerate(corun.outcomes)
+        for phase, steps in ((True, outcome.events.warmup), (False, outcome.events.steps))
+    ]
+    return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS})
+
+
+def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[str, Any]:
+    n = len(steps)
+    return {
+        "slot": np.full(n, slot, dtype=np.int16),
+        "warmup": np.full(n, warmup),
+        "end_s": steps.end_s - start_s,
+        "duration_s": steps.duration_s,
+        "items": steps.items,
+    }
+
+
+def _keep_telemetry(folder: Path, telemetry: Telemetry, start_s: float) -> None:
+    for name, table in (("telemetry", telemetry.samples), ("energy", telemetry.energy)):
+        if table is not None and len(table):
+            table.assign(time_s=table["time_s"] - start_s).to_parquet(folder / f"{name}.parquet")
+
+
+def _keep_logs(folder: Path, corun: CoRun | None) -> None:
+    """Keep what the jobs printed; their event files are in the tables and the record by now."""
+    for slot, outcome in enumerate(corun.outcomes if corun else ()):
+        log_file = outcome.tenant.log_file
+        if log_file.is_file() and log_file.stat().st_size:
+            shutil.copyfile(log_file, folder / f"job-{slot}.log")
+    shutil.rmtree(folder / "jobs", ignore_errors=True)
+
+
+def _parquet(path: Path) -> pd.DataFrame | None:
+    return pd.read_parquet(path) if path.is_file() else None
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
