@@ -31,8 +31,6 @@ RUNNER_LABEL = "bench.runner"  # boot id, PID namespace, PID and start time of t
 STOP_GRACE_S = 10  # an MPS client killed in mid-kernel can harm its server: ask, and give it time
 LOG_LIMIT = "64m"
 KILLED = 137
-UNLIMITED = -1
-OPEN_FILES = 65536
 BUILD_COMMAND = "dockerfiles/build_all.sh"
 
 # Signs in the engine's own words, and what to do about each (genuine texts: toolkit issues, moby's source).
@@ -210,7 +208,7 @@ class _ContainerHandle:
 
 def _settings(tenant: Tenant) -> dict[str, Any]:
     """Return how a tenant's container is made: the rights of a plain process, less all it has no use for."""
-    from docker.types import LogConfig, Ulimit  # noqa: PLC0415
+    from docker.types import LogConfig  # noqa: PLC0415
 
     folder = tenant.folder.resolve()
     memory_bytes = round(tenant.memory_gb * 1e9)
@@ -230,10 +228,6 @@ def _settings(tenant: Tenant) -> dict[str, Any]:
         "cpuset_cpus": None if tenant.cpus is None else ",".join(map(str, tenant.cpus)),
         "mem_limit": memory_bytes,
         "memswap_limit": memory_bytes,  # equal: no swap
-        "ulimits": [
-            Ulimit(name="memlock", soft=UNLIMITED, hard=UNLIMITED),  # pinned host memory
-            Ulimit(name="nofile", soft=OPEN_FILES, hard=OPEN_FILES),
-        ],
         "log_config": LogConfig(type="json-file", config={"max-size": LOG_LIMIT}),
         "init": True,  # reaps, and passes SIGTERM on: PID 1 itself would ignore it
         **_gpu_request(tenant.grant.device_id),
