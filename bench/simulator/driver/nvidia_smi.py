@@ -268,15 +268,11 @@ def _set_mig(state: DriverState, value: str) -> Answer:
         return f"{text}Treating as warning and moving on.\nAll done.\n", OK
     if not state.privileged:
         return _unable(f"{verb} MIG Mode", "Insufficient Permissions", NO_PERMISSION)
-    if wanted != state.mig_enabled and (
-        state.instances or (state.in_use and not state.model.mig_needs_reset)
-    ):
+    if wanted != state.mig_enabled and (state.instances or (state.in_use and not state.model.mig_needs_reset)):
         return _unable(f"{verb} MIG Mode", "In use by another client", IN_USE)
     state.mig_pending = wanted
     if wanted != state.mig_enabled and state.in_use:
-        warning = (
-            f"Warning: MIG mode is in pending {verb} state for GPU {query.BUS_ID}:In use by another client\n"
-        )
+        warning = f"Warning: MIG mode is in pending {verb} state for GPU {query.BUS_ID}:In use by another client\n"
         return f"{warning}{HELD}All done.\n", OK
     state.mig_enabled = wanted
     note = "" if state.persistence else PERSISTENCE_WARNING
