@@ -97,7 +97,7 @@ if [[ $keep_mode == no && -z $others ]]; then
 elif [[ $changed == yes && $dry_run == no ]]; then
     check_destroyed
 fi
-[[ $dry_run == no ]] || exit 0
+[[ $changed == no ]] || end_of_dry_run
 [[ $keep_mode == yes || -z $others ]] ||
     die $IN_USE "MIG mode stays on: GPU instances $others are not ours" "whoever made them must destroy them"
 result mig_mode "$mig_mode" destroyed "$targets" changed "$changed"

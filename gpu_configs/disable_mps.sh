@@ -42,7 +42,7 @@ fi
 if [[ $dry_run == yes ]]; then
     printf "+ echo 'quit -t 10' | CUDA_MPS_PIPE_DIRECTORY=%q nvidia-cuda-mps-control\n+ rm -rf %q\n" \
         "$pipe_directory" "$pipe_directory"
-    exit 0
+    end_of_dry_run
 fi
 mps_stop
 [[ ! -e $pipe_directory ]] || die $FAILED "$pipe_directory is still there" "remove it by hand"

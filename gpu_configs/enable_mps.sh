@@ -101,12 +101,11 @@ if [[ $dry_run == yes ]]; then
     printf '+ CUDA_VISIBLE_DEVICES=%s CUDA_MPS_PIPE_DIRECTORY=%q CUDA_MPS_LOG_DIRECTORY=%q CUDA_MPS_PROTOCOL_VERSION=2 ' \
         "$gpu" "$pipe_directory" "$log_directory"
     printf 'CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=%s nvidia-cuda-mps-control -d\n' "$percentage"
-    exit 0
+    end_of_dry_run
 fi
 
 # Jobs of another user must be able to reach the socket in the directory, not to list it.
-umask 066
-mkdir -p -- "$pipe_directory" "$log_directory" ||
+(umask 066 && mkdir -p -- "$pipe_directory" "$log_directory") ||
     die $NO_PERMISSION "cannot create $pipe_directory or $log_directory" "choose directories that you may write"
 printf '%s\n' "$gpu" >"$pipe_directory/$OWNER_FILE"
 start_daemon || give_up "nvidia-cuda-mps-control -d failed"

@@ -9,7 +9,8 @@ readonly FAILED=1 USAGE=2 UNABLE=3 NO_PERMISSION=4 IN_USE=5 NEEDS_RESET=6 NO_TOO
 readonly TOOL_TIMEOUT_S=${GPU_CONFIGS_TIMEOUT_S:-60}
 readonly EXIT_CODES="Exit codes: 0 done, 1 failed or not as asked afterwards, 2 wrong usage, 3 the device cannot do it,
   4 no permission, 5 the GPU is in use by someone else, 6 needs a GPU reset (see --allow-reset), 7 tool missing.
-The last line on stdout is 'RESULT key=value ...'. A tool that is silent for GPU_CONFIGS_TIMEOUT_S (60) seconds has failed."
+The last line on stdout is 'RESULT key=value ...'. Under --dry-run it is
+'RESULT dry_run=yes' if something would change. A tool that is silent for GPU_CONFIGS_TIMEOUT_S (60) seconds has failed."
 
 gpu='' dry_run=no allow_reset=no pipe_directory=''
 
@@ -96,6 +97,11 @@ refuse() {
     esac
     ((code != 4)) || die $NO_PERMISSION "$why" "run it as root"
     die $FAILED "$why" "$2"
+}
+
+# end_of_dry_run: what would follow depends on an answer that a dry run does not get.
+end_of_dry_run() {
+    [[ $dry_run == no ]] || { result dry_run yes && exit 0; }
 }
 
 # change WORD ...: tell nvidia-smi to change something, or only print it under --dry-run.
@@ -241,18 +247,19 @@ mps_end() {
 
 # mps_stop: the recovery order: ask to quit, wait, signal the daemon, then its servers; then remove the directory.
 mps_stop() {
-    local pid server servers='' turn
+    local pid server turn servers='' answers=yes
     pid=$(mps_pid)
     ! mps_alive "$pid" || read -r servers <"/proc/$pid/task/$pid/children" || true
     mps_say 'quit -t 10'
     for turn in {1..40}; do
-        mps_probe || break
+        mps_probe || { answers=no && break; }
         mps_alive "$pid" || break
         sleep 0.05
     done
     for server in $pid $servers; do
         mps_end "$server"
     done
-    mps_probe && die $FAILED "the MPS daemon in $pipe_directory still answers after quit" "stop process ${pid:-unknown} by hand"
+    [[ $answers == no ]] || ! mps_probe ||
+        die $FAILED "the MPS daemon in $pipe_directory still answers after quit" "stop process ${pid:-unknown} by hand"
     rm -rf -- "$pipe_directory"
 }

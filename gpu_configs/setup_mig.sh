@@ -61,22 +61,32 @@ undo_pending() {
 
 # roll_back REASON: destroy what this call created, and turn the mode off again if this call turned it on.
 roll_back() {
-    local id
+    local id made=''
     list_instances
-    local -a made=()
     for id in "${!gi_name[@]}"; do
-        [[ ,$before, == *,$id,* ]] || made+=("$id")
+        [[ ,$before == *,$id,* ]] || made+=,$id
     done
-    if ((${#made[@]})); then
-        local IFS=,
-        smi mig -i "$gpu" -dci -gi "${made[*]}"
-        smi mig -i "$gpu" -dgi -gi "${made[*]}"
+    if [[ -n $made ]]; then
+        smi mig -i "$gpu" -dci -gi "${made#,}"
+        smi mig -i "$gpu" -dgi -gi "${made#,}"
     fi
     [[ $mode_changed == no ]] || smi -i "$gpu" -mig 0
+    check_rolled_back "$1"
     die $FAILED "$1; rolled back" "nvidia-smi mig -i $gpu -lgip shows what is free; try the biggest first, or other places"
 }
 
-# instance_at ID:START: print the id of the instance that was cut so.
+# check_rolled_back REASON: a rollback can fail as well as what it undoes.
+check_rolled_back() {
+    local left
+    observe
+    gi_name=()
+    [[ $mig_mode != Enabled ]] || list_instances
+    printf -v left '%s,' "${!gi_name[@]}"
+    [[ $left == "$before" && ($mode_changed == no || $mig_mode == Disabled) ]] ||
+        die $FAILED "$1; the rollback failed, too: MIG is $mig_mode with instances ${left%,}" "${0%/*}/disable_mig.sh --gpu $gpu"
+}
+
+# instance_at ID:START: set `found` to the id of the instance that was cut so.
 instance_at() {
     local id
     for id in "${!gi_name[@]}"; do
@@ -85,7 +95,7 @@ instance_at() {
     return 1
 }
 
-# all_there: is every instance of the layout there? Sets `before` to the ids of all that exist.
+# all_there: is every instance of the layout there?
 all_there() {
     local place
     for place in "${wanted[@]}"; do
@@ -120,7 +130,7 @@ if ((${#gi_name[@]} == ${#wanted[@]})) && all_there; then
     exit
 fi
 change mig -i "$gpu" -cgi "$layout" -C
-[[ $dry_run == no ]] || exit 0
+end_of_dry_run
 ((code == 0)) || roll_back "could not create $layout: ${said//$'\n'/ | }"
 answer=${said//$'\n'/ | }
 list_instances

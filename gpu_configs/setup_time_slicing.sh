@@ -38,7 +38,7 @@ changed=no
 if [[ $compute_mode != Default ]]; then
     change -i "$gpu" -c DEFAULT
     ((code == 0)) || refuse "nvidia-smi -c DEFAULT" "nvidia-smi -q -i $gpu -d COMPUTE"
-    [[ $dry_run == no ]] || exit 0
+    end_of_dry_run
     observe
     [[ $compute_mode == Default ]] || die $FAILED "compute mode is $compute_mode after -c DEFAULT: $said" "run it as root"
     changed=yes
