@@ -1,0 +1,49 @@
+"""Failures on demand: `BENCH_SIM_FAULTS` names a JSON file with rules for the stand-in tools.
+
+A rule is `{"tool": "nvidia-smi", "match": "-mig 1", "action": ...}`; `match` is a part of the command line,
+or of the text on standard input for the MPS front-end. Actions: `fail` (prints `text`, exits `rc`), `lie`
+(prints `text`, exits 0, does nothing), `hang` (waits `seconds`, then goes on). `times` limits how often a
+rule acts.
+"""
+
+import fcntl
+import json
+import os
+import sys
+import time
+from typing import Any
+
+VARIABLE = "BENCH_SIM_FAULTS"
+
+
+def intervene(tool: str, said: str) -> int | None:
+    """Act on the first rule that matches; return the exit code to end with, or None to go on."""
+    path = os.environ.get(VARIABLE)
+    rule = _take(path, tool, said) if path else None
+    if rule is None:
+        return None
+    if rule["action"] == "hang":
+        time.sleep(rule["seconds"])
+        return None
+    sys.stdout.write(rule.get("text", ""))
+    return int(rule["rc"]) if rule["action"] == "fail" else 0
+
+
+def _take(path: str, tool: str, said: str) -> dict[str, Any] | None:
+    """Find the rule that applies and count it down, under a lock: tools run side by side."""
+    with open(path, "r+", encoding="utf-8") as file:  # noqa: PTH123
+        fcntl.flock(file, fcntl.LOCK_EX)
+        rules: list[dict[str, Any]] = json.load(file)
+        for rule in rules:
+            if rule["tool"] == tool and rule["match"] in said and rule.get("times", 1) > 0:
+                _count_down(file, rules, rule)
+                return rule
+    return None
+
+
+def _count_down(file: Any, rules: list[dict[str, Any]], rule: dict[str, Any]) -> None:
+    if "times" in rule:
+        rule["times"] -= 1
+        file.seek(0)
+        file.truncate()
+        json.dump(rules, file)

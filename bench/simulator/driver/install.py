@@ -1,0 +1,47 @@
+"""Put the stand-in tools into a folder, ready to stand in front of `PATH`."""
+
+import os
+import sys
+from pathlib import Path
+
+TOOLS = {"nvidia-smi": "nvidia_smi", "nvidia-cuda-mps-control": "mps_control"}
+SHEBANG_LIMIT = 250
+
+
+def install(bin_directory: Path, state_file: Path) -> None:
+    """Write `nvidia-smi` and `nvidia-cuda-mps-control` for the driver state in `state_file`.
+
+    They need no variable and no path but their own. Files that already say the same are left alone.
+    """
+    bin_directory.mkdir(parents=True, exist_ok=True)
+    for tool, module in TOOLS.items():
+        text = _script(module, state_file.absolute())
+        target = bin_directory / tool
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            _write_executable(target, text)
+
+
+def _script(module: str, state_file: Path) -> str:
+    """Return a program of a few lines: it is compiled anew at each call, the package `driver` is not."""
+    folder = Path(__file__).resolve().parent
+    return (
+        f"{_first_lines(sys.executable)}"
+        "import sys\n"
+        f"sys.path.append({str(folder.parent)!r})\n"
+        f"from {folder.name}.{module} import main\n"
+        f"sys.exit(main(sys.argv[1:], {str(state_file)!r}))\n"
+    )
+
+
+def _first_lines(interpreter: str) -> str:
+    """Return the shebang; one that the kernel would split or cut goes through the shell instead."""
+    if " " not in interpreter and len(interpreter) < SHEBANG_LIMIT:
+        return f"#!{interpreter} -IS\n"
+    return f"#!/bin/sh\n''''exec \"{interpreter}\" -IS \"$0\" \"$@\" # '''\n"
+
+
+def _write_executable(target: Path, text: str) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.chmod(0o755)
+    temporary.replace(target)

@@ -1,0 +1,322 @@
+"""`nvidia-smi mig`: profiles, placements, creating and destroying GPU and compute instances.
+
+Messages follow genuine transcripts. Exit codes beside success are NVML's error numbers (2 invalid argument,
+4 no permission, 6 not found, 19 in use, 23 insufficient resources); no transcript shows them.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .arguments import Answer, Request
+from .models import Profile
+from .state import ComputeInstance, DriverState, GpuInstance
+
+OK, INVALID, NO_PERMISSION, NOT_FOUND, IN_USE, NO_RESOURCES = 0, 2, 4, 6, 19, 23
+REASONS = {
+    INVALID: "Invalid Argument",
+    NO_PERMISSION: "Insufficient Permissions",
+    NOT_FOUND: "Not Found",
+    IN_USE: "In use by another client",
+    NO_RESOURCES: "Insufficient Resources",
+}
+WIDE = "+" + "-" * 79 + "+\n"
+MIDDLE = "+" + "-" * 57 + "+\n"
+COMPUTE = "+" + "-" * 68 + "+\n"
+
+
+class Selection(NamedTuple):
+    """Which instances a command is about: `-gi` and `-ci`, None for all."""
+
+    gpu_instances: frozenset[int] | None = None
+    compute_instances: frozenset[int] | None = None
+
+    def holds(self, gi: GpuInstance) -> bool:
+        """Whether the command is about `gi`."""
+        return self.gpu_instances is None or gi.id in self.gpu_instances
+
+    def holds_compute(self, ci: ComputeInstance) -> bool:
+        """Whether the command is about `ci` of a selected GPU instance."""
+        return self.compute_instances is None or ci.id in self.compute_instances
+
+
+def list_profiles(state: DriverState, _: Selection) -> Answer:
+    """Answer `mig -lgip`."""
+    title = (
+        "| GPU instance profiles:                                                        |\n"
+        "| GPU   Name               ID    Instances   Memory     P2P    SM    DEC   ENC  |\n"
+        "|                                Free/Total   GiB              CE    JPEG  OFA  |\n"
+        "|===============================================================================|\n"
+    )
+    rows = "".join(_profile_rows(state, profile) + WIDE for profile in state.model.profiles)
+    return WIDE + title + rows, OK
+
+
+def _profile_rows(state: DriverState, profile: Profile) -> str:
+    decoders, encoders, copy, jpeg, flow = profile.engines
+    free = f"{_free_count(state, profile)}/{profile.max_instances}"
+    memory = f"{profile.memory_mib / 1024:.2f}"
+    return (
+        f"|   0  {'MIG ' + profile.name:<20}{profile.id:>2}     {free}        {memory:<11}No     "
+        f"{profile.sms:<7}{decoders:<6}{encoders}   |\n"
+        f"|{'':63}{copy:<6}{jpeg:<6}{flow}   |\n"
+    )
+
+
+def _free_count(state: DriverState, profile: Profile) -> int:
+    """Count how many more instances of `profile` fit beside one another."""
+    taken = _taken(state)
+    count = 0
+    for start in profile.starts:
+        place = set(range(start, start + profile.size))
+        if not place & taken:
+            taken |= place
+            count += 1
+    alive = sum(1 for gi in state.instances if gi.profile_id == profile.id)
+    return min(count, profile.max_instances - alive)
+
+
+def list_placements(state: DriverState, _: Selection) -> Answer:
+    """Answer `mig -lgipp`."""
+    return "".join(_placement_row(profile) for profile in state.model.profiles), OK
+
+
+def _placement_row(profile: Profile) -> str:
+    word = "Placements:" if len(profile.starts) > 1 else "Placement :"
+    return (
+        f"GPU  0 Profile ID {profile.id:>2} {word} {{{','.join(map(str, profile.starts))}}}:{profile.size}\n"
+    )
+
+
+def list_gpu_instances(state: DriverState, selection: Selection) -> Answer:
+    """Answer `mig -lgi`."""
+    rows = [_gpu_instance_row(state, gi) + MIDDLE for gi in in_table_order(state) if selection.holds(gi)]
+    if not rows:
+        return "No GPU instances found: Not Found\n", NOT_FOUND
+    title = (
+        "| GPU instances:                                          |\n"
+        "| GPU   Name               Profile  Instance   Placement  |\n"
+        "|                            ID       ID       Start:Size |\n"
+        "|=========================================================|\n"
+    )
+    return MIDDLE + title + "".join(rows), OK
+
+
+def _gpu_instance_row(state: DriverState, gi: GpuInstance) -> str:
+    profile = state.profile(gi)
+    place = f"{gi.start}:{profile.size}"
+    return f"|   0  {'MIG ' + profile.name:<22}{profile.id:>2}{gi.id:>9}          {place:<8}|\n"
+
+
+def list_compute_instances(state: DriverState, selection: Selection) -> Answer:
+    """Answer `mig -lci`."""
+    pairs = [(gi, ci) for gi in in_table_order(state) if selection.holds(gi) for ci in gi.compute]
+    if not pairs:
+        return "No compute instances found: Not Found\n", NOT_FOUND
+    title = (
+        "| Compute instances:                                                 |\n"
+        "| GPU     GPU       Name             Profile   Instance   Placement  |\n"
+        "|       Instance                       ID        ID       Start:Size |\n"
+        "|         ID                                                         |\n"
+        "|====================================================================|\n"
+    )
+    return COMPUTE + title + "".join(_compute_row(state, gi, ci) + COMPUTE for gi, ci in pairs), OK
+
+
+def _compute_row(state: DriverState, gi: GpuInstance, ci: ComputeInstance) -> str:
+    name, place = "MIG " + compute_name(state.profile(gi), ci.slices), f"{ci.start}:{ci.slices}"
+    number = compute_profile_id(ci.slices)
+    return f"|   0{gi.id:>7}       {name:<20}{number:>2}{ci.id:>10}          {place:<8}|\n"
+
+
+def in_table_order(state: DriverState) -> list[GpuInstance]:
+    """Return the instances as the tables list them: by profile as in `-lgip`, then by id."""
+    order = [profile.id for profile in state.model.profiles]
+    return sorted(state.instances, key=lambda gi: (order.index(gi.profile_id), gi.id))
+
+
+def compute_name(profile: Profile, slices: int) -> str:
+    """Return the name of a MIG device: `3g.40gb` for the whole instance, `1c.3g.40gb` for a part."""
+    return profile.name if slices == profile.compute_slices else f"{slices}c.{profile.name}"
+
+
+def compute_profile_id(slices: int) -> int:
+    """Return the id of the compute-instance profile of that many slices: 0, 1, 2, 3, and 4 for seven."""
+    return min(slices, 5) - 1
+
+
+def create_gpu_instances(state: DriverState, request: Request, _: Selection) -> Answer:
+    """Answer `mig -cgi`: one after another, and what was created before a refusal stays."""
+    lines: list[str] = []
+    for item in request["cgi"].split(","):
+        wanted, _colon, start = item.partition(":")
+        profile = state.model.profile(wanted)
+        code = _refusal(state, profile, start)
+        if profile is None or code:
+            number = profile.id if profile else wanted
+            lines.append(f"Unable to create a GPU instance on GPU  0 using profile {number}: {REASONS[code]}")
+            lines.append(f"Failed to create GPU instances: {REASONS[code]}")
+            return _text(lines), code
+        lines += _create(state, profile, _choose(state, profile, start), "C" in request)
+    return _text(lines), OK
+
+
+def _refusal(state: DriverState, profile: Profile | None, start: str) -> int:
+    """Return why the driver would not create this instance, or OK."""
+    if not state.privileged:
+        return NO_PERMISSION
+    if profile is None or (start and (not start.isdigit() or int(start) not in profile.starts)):
+        return INVALID
+    if state.holder or any(client.device == state.gpu_uuid for client in state.clients):
+        return IN_USE
+    alive = sum(1 for gi in state.instances if gi.profile_id == profile.id)
+    if alive >= profile.max_instances or not _open_starts(state, profile, start):
+        return NO_RESOURCES
+    return OK
+
+
+def _taken(state: DriverState) -> set[int]:
+    return {slot for gi in state.instances for slot in range(gi.start, gi.start + state.profile(gi).size)}
+
+
+def _open_starts(state: DriverState, profile: Profile, start: str) -> list[int]:
+    wanted = [int(start)] if start else list(profile.starts)
+    taken = _taken(state)
+    return [s for s in wanted if not taken & set(range(s, s + profile.size))]
+
+
+def _choose(state: DriverState, profile: Profile, start: str) -> int:
+    """Take the driver's favourite among the open placements, by instance id."""
+    first = state.model.first_choices
+
+    def rank(place: int) -> tuple[int, int]:
+        number = state.model.instance_id(profile.size, place)
+        return (first.index(number) if number in first else len(first), number)
+
+    return min(_open_starts(state, profile, start), key=rank)
+
+
+def _create(state: DriverState, profile: Profile, start: int, with_compute: bool) -> list[str]:
+    gi = GpuInstance(state.model.instance_id(profile.size, start), profile.id, start)
+    state.instances.append(gi)
+    line = (
+        f"Successfully created GPU instance ID {gi.id:>2} on GPU  0 using profile MIG {profile.name} "
+        f"(ID {profile.id:>2})"
+    )
+    return [line, *(_add_compute(state, gi, profile.compute_slices) if with_compute else [])]
+
+
+def create_compute_instances(state: DriverState, request: Request, selection: Selection) -> Answer:
+    """Answer `mig -cci`: compute instances in the selected GPU instances; without a list one of full size."""
+    chosen = [gi for gi in in_table_order(state) if selection.holds(gi)]
+    if not chosen:
+        return "No GPU instances found: Not Found\n", NOT_FOUND
+    wanted = [(gi, item) for gi in chosen for item in request["cci"].split(",")]
+    lines: list[str] = []
+    for gi, item in wanted:
+        slices = _slices(state.profile(gi), item)
+        made = _add_compute(state, _current(state, gi.id), slices) if slices and state.privileged else []
+        if not made:
+            code = INVALID if not slices else NO_RESOURCES if state.privileged else NO_PERMISSION
+            return _text([*lines, f"Failed to create compute instances: {REASONS[code]}"]), code
+        lines += made
+    return _text(lines), OK
+
+
+def _slices(profile: Profile, item: str) -> int | None:
+    """Translate a compute profile (id, name, or empty for full size) into slices; None if not on offer."""
+    offers = {"": profile.compute_slices}
+    for slices in range(1, profile.compute_slices + 1):
+        offers[compute_name(profile, slices)] = slices
+        offers.setdefault(str(compute_profile_id(slices)), slices)
+    return offers.get(item.removeprefix("MIG "))
+
+
+def _current(state: DriverState, number: int) -> GpuInstance:
+    return next(gi for gi in state.instances if gi.id == number)
+
+
+def _add_compute(state: DriverState, gi: GpuInstance, slices: int) -> list[str]:
+    """Put a compute instance into `gi` and return the line that says so; empty if it does not fit."""
+    profile = state.profile(gi)
+    taken = {slot for ci in gi.compute for slot in range(ci.start, ci.start + ci.slices)}
+    starts = range(profile.compute_slices - slices + 1)
+    start = next((s for s in starts if not taken & set(range(s, s + slices))), None)
+    if start is None:
+        return []
+    number = next(n for n in range(8) if n not in {ci.id for ci in gi.compute})
+    made = ComputeInstance(number, slices, start, mig_uuid(state.gpu_uuid, gi.id, number))
+    state.instances[state.instances.index(gi)] = gi._replace(compute=(*gi.compute, made))
+    return [
+        f"Successfully created compute instance ID {number:>2} on GPU  0 GPU instance ID {gi.id:>2} using "
+        f"profile MIG {compute_name(profile, slices)} (ID {compute_profile_id(slices):>2})"
+    ]
+
+
+def mig_uuid(gpu_uuid: str, gi: int, ci: int) -> str:
+    """Return the UUID of a MIG device: the same for the same GPU and ids, as real drivers do (version 5)."""
+    from uuid import UUID, uuid5  # noqa: PLC0415 -- only creation pays for this import
+
+    return f"MIG-{uuid5(UUID(gpu_uuid.removeprefix('GPU-')), f'{gi}/{ci}')}"
+
+
+def destroy_compute_instances(state: DriverState, _: Request, selection: Selection) -> Answer:
+    """Answer `mig -dci`."""
+    pairs = [
+        (gi, ci)
+        for gi in in_table_order(state)
+        for ci in gi.compute
+        if selection.holds(gi) and selection.holds_compute(ci)
+    ]
+    if not pairs:
+        return "No compute instances found: Not Found\n", NOT_FOUND
+    lines: list[str] = []
+    for gi, ci in pairs:
+        held = any(client.device == ci.uuid for client in state.clients)
+        code = IN_USE if held else OK if state.privileged else NO_PERMISSION
+        if code:
+            where = f"compute instance ID {ci.id:>2} from GPU  0 GPU instance ID {gi.id:>2}"
+            return _text([*lines, *_cannot_destroy(where, "compute instances", code)]), code
+        rest = tuple(other for other in _current(state, gi.id).compute if other.id != ci.id)
+        state.instances[[g.id for g in state.instances].index(gi.id)] = gi._replace(compute=rest)
+        lines.append(
+            f"Successfully destroyed compute instance ID {ci.id:>2} from GPU  0 GPU instance ID {gi.id:>2}"
+        )
+    return _text(lines), OK
+
+
+def destroy_gpu_instances(state: DriverState, _: Request, selection: Selection) -> Answer:
+    """Answer `mig -dgi`: refused for an instance that still has a compute instance."""
+    chosen = [gi for gi in in_table_order(state) if selection.holds(gi)]
+    if not chosen:
+        return "No GPU instances found: Not Found\n", NOT_FOUND
+    lines: list[str] = []
+    for gi in chosen:
+        code = IN_USE if gi.compute else OK if state.privileged else NO_PERMISSION
+        if code:
+            where = f"GPU instance ID {gi.id:>2} from GPU  0"
+            return _text([*lines, *_cannot_destroy(where, "GPU instances", code)]), code
+        state.instances.remove(gi)
+        lines.append(f"Successfully destroyed GPU instance ID {gi.id:>2} from GPU  0")
+    return _text(lines), OK
+
+
+def _cannot_destroy(where: str, what: str, code: int) -> list[str]:
+    return [f"Unable to destroy {where}: {REASONS[code]}", f"Failed to destroy {what}: {REASONS[code]}"]
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+LISTINGS = {
+    "lgip": list_profiles,
+    "lgipp": list_placements,
+    "lgi": list_gpu_instances,
+    "lci": list_compute_instances,
+}
+CHANGES = {
+    "cgi": create_gpu_instances,
+    "cci": create_compute_instances,
+    "dci": destroy_compute_instances,
+    "dgi": destroy_gpu_instances,
+}
