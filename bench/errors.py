@@ -34,3 +34,7 @@ class RecordError(BenchError):
 
 class LaunchError(BenchError):
     """A job could not be started; the trial fails and the run goes on."""
+
+
+class RestoreError(BenchError):
+    """The device could not be put back as it was found; nothing more is measured on it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.gpu.values import Value, is_absent, parse_value
 
 SEPARATOR = ", "
-_HEADER_CELL = re.compile(r"(?P<field>[\w.]+)(?: \[(?P<unit>[^\]]+)\])?")
+_HEADER_CELL = re.compile(r"(?P<field>[a-z][\w.]*)(?: \[(?P<unit>[^\]]+)\])?")
 _FREE_TEXT = ("process_name", "name", "gpu_name")  # the columns in which a comma may stand, likeliest first
 _MESSAGE = re.compile(
     r"Unable to |Failed to |Field \"|NVIDIA-SMI has failed|No devices were found|WARNING|Warning|Error|Terminating"

@@ -19,6 +19,7 @@ class Tenant:
     """One job as it will run: what to run, in which private folder, with which part of device and host."""
 
     name: str
+    job: str  # label of the job: equal for equal jobs
     workload: Workload
     parameters: Mapping[str, ParameterValue]
     seed: int

@@ -70,13 +70,20 @@ class Identity:
 class ActiveMode(Protocol):
     """A mode that has been entered and read back."""
 
-    mode: Mode
-    evidence: tuple[Evidence, ...]
+    @property
+    def mode(self) -> Mode:
+        """The mode that was asked for."""
+        ...
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What the device read back when the mode was entered."""
+        ...
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Prepare the device for a mix and return a grant for each of its jobs, in plan order."""
         ...
 
-    def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
+    def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity], /) -> tuple[Evidence, ...]:
         """Compare what the tenants saw with what they were granted; failed evidence makes the trial invalid."""
         ...

@@ -14,12 +14,14 @@ class Telemetry:
     `samples` has `time_s` (CLOCK_MONOTONIC at receipt) and a column per field, unit in its name; a cell the device
     would not tell is missing. `energy` has `time_s` and `energy_j`, the driver's cumulative counter for the whole
     device, so that energy between any two instants is a difference; it is None where there is no counter.
-    `reasons` says for each column without a single value, and for `energy`, what the device answered instead.
+    `reasons` says for each column without a single value, and for `energy`, what the device answered instead;
+    `sources` names the driver's field behind each column, because several can give the power.
     """
 
     samples: pd.DataFrame
     energy: pd.DataFrame | None = None
     reasons: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     requested_period_s: float | None = None
     achieved_period_s: float | None = None  # median distance between samples
     longest_gap_s: float | None = None

@@ -1,8 +1,9 @@
 """Failures on demand: `BENCH_SIM_FAULTS` names a JSON file with rules for the stand-in tools.
 
-A rule is `{"tool": "nvidia-smi", "match": "-mig 1", "action": ...}`; `match` is a part of the command line, or
-of the text on standard input for the MPS front-end. Actions: `fail` (prints `text`, exits `rc`), `lie` (prints
-`text`, exits 0, does nothing), `hang` (waits `seconds`, then goes on). `times` limits how often a rule acts.
+A rule is `{"tool": "nvidia-smi", "match": "-mig 1", "action": ...}`; `match` is a part of the command line,
+or of the text on standard input for the MPS front-end. Actions: `fail` (prints `text`, exits `rc`), `lie`
+(prints `text`, exits 0, does nothing), `hang` (waits `seconds`, then goes on). `times` limits how often a
+rule acts.
 """
 
 import fcntl

@@ -22,7 +22,7 @@ def install(bin_directory: Path, state_file: Path) -> None:
 
 
 def _script(module: str, state_file: Path) -> str:
-    """Return a program of a few lines, for it is compiled anew at each call; `driver` holds the compiled rest."""
+    """Return a program of a few lines: it is compiled anew at each call, the package `driver` is not."""
     folder = Path(__file__).resolve().parent
     return (
         f"{_first_lines(sys.executable)}"

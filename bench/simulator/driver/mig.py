@@ -1,12 +1,13 @@
 """`nvidia-smi mig`: profiles, placements, creating and destroying GPU and compute instances.
 
-Messages follow genuine transcripts. Exit codes beside success are NVML's error numbers (2 invalid argument, 3 not
-supported, 4 no permission, 6 not found, 19 in use, 23 insufficient resources); no transcript shows them.
+Messages follow genuine transcripts. Exit codes beside success are NVML's error numbers (2 invalid argument,
+4 no permission, 6 not found, 19 in use, 23 insufficient resources); no transcript shows them.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .arguments import Answer, Request
 from .models import Profile
 from .state import ComputeInstance, DriverState, GpuInstance
 
@@ -21,8 +22,6 @@ REASONS = {
 WIDE = "+" + "-" * 79 + "+\n"
 MIDDLE = "+" + "-" * 57 + "+\n"
 COMPUTE = "+" + "-" * 68 + "+\n"
-
-Answer = tuple[str, int]
 
 
 class Selection(NamedTuple):
@@ -40,7 +39,7 @@ class Selection(NamedTuple):
         return self.compute_instances is None or ci.id in self.compute_instances
 
 
-def list_profiles(state: DriverState) -> str:
+def list_profiles(state: DriverState, _: Selection) -> Answer:
     """Answer `mig -lgip`."""
     title = (
         "| GPU instance profiles:                                                        |\n"
@@ -48,7 +47,8 @@ def list_profiles(state: DriverState) -> str:
         "|                                Free/Total   GiB              CE    JPEG  OFA  |\n"
         "|===============================================================================|\n"
     )
-    return WIDE + title + "".join(_profile_rows(state, profile) + WIDE for profile in state.model.profiles)
+    rows = "".join(_profile_rows(state, profile) + WIDE for profile in state.model.profiles)
+    return WIDE + title + rows, OK
 
 
 def _profile_rows(state: DriverState, profile: Profile) -> str:
@@ -75,9 +75,9 @@ def _free_count(state: DriverState, profile: Profile) -> int:
     return min(count, profile.max_instances - alive)
 
 
-def list_placements(state: DriverState) -> str:
+def list_placements(state: DriverState, _: Selection) -> Answer:
     """Answer `mig -lgipp`."""
-    return "".join(_placement_row(profile) for profile in state.model.profiles)
+    return "".join(_placement_row(profile) for profile in state.model.profiles), OK
 
 
 def _placement_row(profile: Profile) -> str:
@@ -123,8 +123,9 @@ def list_compute_instances(state: DriverState, selection: Selection) -> Answer:
 
 
 def _compute_row(state: DriverState, gi: GpuInstance, ci: ComputeInstance) -> str:
-    name, place = compute_name(state.profile(gi), ci.slices), f"{ci.start}:{ci.slices}"
-    return f"|   0{gi.id:>7}       {'MIG ' + name:<20}{compute_profile_id(ci.slices):>2}{ci.id:>10}          {place:<8}|\n"
+    name, place = "MIG " + compute_name(state.profile(gi), ci.slices), f"{ci.start}:{ci.slices}"
+    number = compute_profile_id(ci.slices)
+    return f"|   0{gi.id:>7}       {name:<20}{number:>2}{ci.id:>10}          {place:<8}|\n"
 
 
 def in_table_order(state: DriverState) -> list[GpuInstance]:
@@ -143,11 +144,11 @@ def compute_profile_id(slices: int) -> int:
     return min(slices, 5) - 1
 
 
-def create_gpu_instances(state: DriverState, requests: list[str], with_compute: bool) -> Answer:
+def create_gpu_instances(state: DriverState, request: Request, _: Selection) -> Answer:
     """Answer `mig -cgi`: one after another, and what was created before a refusal stays."""
     lines: list[str] = []
-    for request in requests:
-        wanted, _, start = request.partition(":")
+    for item in request["cgi"].split(","):
+        wanted, _colon, start = item.partition(":")
         profile = state.model.profile(wanted)
         code = _refusal(state, profile, start)
         if profile is None or code:
@@ -155,7 +156,7 @@ def create_gpu_instances(state: DriverState, requests: list[str], with_compute: 
             lines.append(f"Unable to create a GPU instance on GPU  0 using profile {number}: {REASONS[code]}")
             lines.append(f"Failed to create GPU instances: {REASONS[code]}")
             return _text(lines), code
-        lines += _create(state, profile, _choose(state, profile, start), with_compute)
+        lines += _create(state, profile, _choose(state, profile, start), "C" in request)
     return _text(lines), OK
 
 
@@ -204,34 +205,30 @@ def _create(state: DriverState, profile: Profile, start: int, with_compute: bool
     return [line, *(_add_compute(state, gi, profile.compute_slices) if with_compute else [])]
 
 
-def create_compute_instances(state: DriverState, requests: list[str], selection: Selection) -> Answer:
-    """Answer `mig -cci`: compute instances in the selected GPU instances; no request means one full-size."""
+def create_compute_instances(state: DriverState, request: Request, selection: Selection) -> Answer:
+    """Answer `mig -cci`: compute instances in the selected GPU instances; without a list one of full size."""
     chosen = [gi for gi in in_table_order(state) if selection.holds(gi)]
-    if not state.privileged:
-        return _failed("create compute instances", NO_PERMISSION)
     if not chosen:
         return "No GPU instances found: Not Found\n", NOT_FOUND
+    wanted = [(gi, item) for gi in chosen for item in request["cci"].split(",")]
     lines: list[str] = []
-    for gi in chosen:
-        for slices in _wanted_slices(state.profile(gi), requests):
-            if slices is None:
-                return _text(lines) + _failed("create compute instances", INVALID)[0], INVALID
-            made = _add_compute(state, _current(state, gi.id), slices)
-            lines += made
-            if not made:
-                return _text(lines) + _failed("create compute instances", NO_RESOURCES)[0], NO_RESOURCES
+    for gi, item in wanted:
+        slices = _slices(state.profile(gi), item)
+        made = _add_compute(state, _current(state, gi.id), slices) if slices and state.privileged else []
+        if not made:
+            code = INVALID if not slices else NO_RESOURCES if state.privileged else NO_PERMISSION
+            return _text([*lines, f"Failed to create compute instances: {REASONS[code]}"]), code
+        lines += made
     return _text(lines), OK
 
 
-def _wanted_slices(profile: Profile, requests: list[str]) -> list[int | None]:
-    """Translate profile ids or names into slice counts; None for what the instance does not offer."""
-    offers = {
-        key: slices
-        for slices in (1, 2, 3, 4, 7)
-        if slices <= profile.compute_slices
-        for key in (str(compute_profile_id(slices)), compute_name(profile, slices))
-    }
-    return [offers.get(request.removeprefix("MIG ")) for request in requests] or [profile.compute_slices]
+def _slices(profile: Profile, item: str) -> int | None:
+    """Translate a compute profile (id, name, or empty for full size) into slices; None if not on offer."""
+    offers = {"": profile.compute_slices}
+    for slices in range(1, profile.compute_slices + 1):
+        offers[compute_name(profile, slices)] = slices
+        offers.setdefault(str(compute_profile_id(slices)), slices)
+    return offers.get(item.removeprefix("MIG "))
 
 
 def _current(state: DriverState, number: int) -> GpuInstance:
@@ -257,12 +254,12 @@ def _add_compute(state: DriverState, gi: GpuInstance, slices: int) -> list[str]:
 
 def mig_uuid(gpu_uuid: str, gi: int, ci: int) -> str:
     """Return the UUID of a MIG device: the same for the same GPU and ids, as real drivers do (version 5)."""
-    from uuid import UUID, uuid5  # only creation pays for this import
+    from uuid import UUID, uuid5  # noqa: PLC0415 -- only creation pays for this import
 
     return f"MIG-{uuid5(UUID(gpu_uuid.removeprefix('GPU-')), f'{gi}/{ci}')}"
 
 
-def destroy_compute_instances(state: DriverState, selection: Selection) -> Answer:
+def destroy_compute_instances(state: DriverState, _: Request, selection: Selection) -> Answer:
     """Answer `mig -dci`."""
     pairs = [
         (gi, ci)
@@ -287,7 +284,7 @@ def destroy_compute_instances(state: DriverState, selection: Selection) -> Answe
     return _text(lines), OK
 
 
-def destroy_gpu_instances(state: DriverState, selection: Selection) -> Answer:
+def destroy_gpu_instances(state: DriverState, _: Request, selection: Selection) -> Answer:
     """Answer `mig -dgi`: refused for an instance that still has a compute instance."""
     chosen = [gi for gi in in_table_order(state) if selection.holds(gi)]
     if not chosen:
@@ -307,9 +304,19 @@ def _cannot_destroy(where: str, what: str, code: int) -> list[str]:
     return [f"Unable to destroy {where}: {REASONS[code]}", f"Failed to destroy {what}: {REASONS[code]}"]
 
 
-def _failed(what: str, code: int) -> Answer:
-    return f"Failed to {what}: {REASONS[code]}\n", code
-
-
 def _text(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
+
+
+LISTINGS = {
+    "lgip": list_profiles,
+    "lgipp": list_placements,
+    "lgi": list_gpu_instances,
+    "lci": list_compute_instances,
+}
+CHANGES = {
+    "cgi": create_gpu_instances,
+    "cci": create_compute_instances,
+    "dci": destroy_compute_instances,
+    "dgi": destroy_gpu_instances,
+}

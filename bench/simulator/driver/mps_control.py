@@ -1,14 +1,16 @@
-"""A stand-in for `nvidia-cuda-mps-control`: starts a modelled daemon with `-d`, else talks to it through stdin.
+"""A stand-in for `nvidia-cuda-mps-control`: `-d` starts a modelled daemon, commands on stdin talk to it.
 
 The daemon is an entry in the driver state, not a process: its pid belongs to nobody. Its pipe directory gets
-the files of a real one, as plain files. The front-end ends with 0 whenever it reached a daemon, whatever it was
-asked, and with 1 where there is none.
+the files of a real one, as plain files. The front-end ends with 0 whenever it reached a daemon, whatever it
+was asked, and with 1 where there is none.
 """
 
 import os
 import sys
 import time
 
+from . import faults
+from .arguments import Answer
 from .state import Daemon, DriverState, updated
 
 DEFAULT_PIPE_DIRECTORY = "/tmp/nvidia-mps"
@@ -19,18 +21,13 @@ NO_DAEMON = "Cannot find MPS control daemon process\n"
 ALREADY_RUNNING = "An instance of this daemon is already running\n"
 POLL_S = 0.02
 
-Answer = tuple[str, int]
-
 
 def main(argv: list[str], state_path: str) -> int:
-    """Start the daemon (`-d`) or carry out the commands on stdin; print the answer and return the exit code."""
+    """Start the daemon (`-d`) or carry out the commands on stdin; print the answer, return the exit code."""
     said = " ".join(argv) if argv else sys.stdin.read()
-    if os.environ.get("BENCH_SIM_FAULTS"):
-        from . import faults
-
-        code = faults.intervene("nvidia-cuda-mps-control", said)
-        if code is not None:
-            return code
+    ended = faults.intervene("nvidia-cuda-mps-control", said)
+    if ended is not None:
+        return ended
     text, code = _start(state_path) if argv == ["-d"] else _converse(said, state_path, argv)
     sys.stdout.write(text)
     return code
@@ -90,7 +87,7 @@ def _converse(said: str, state_path: str, argv: list[str]) -> Answer:
 
 
 def _await_clients(state_path: str, directory: str) -> None:
-    """Wait as a plain `quit` does until the last client has left; with `-t` the modelled clients are cut off."""
+    """Wait until the last client has left, as a plain `quit` does; with `-t` modelled clients are cut off."""
     while True:
         state = DriverState.load(state_path)
         daemon = state.daemon_at(directory)
@@ -101,29 +98,29 @@ def _await_clients(state_path: str, directory: str) -> None:
 
 def _obey(state: DriverState, daemon: Daemon, words: list[str]) -> str:
     """Carry out one command and return what the daemon answers."""
+    answer = f"Unrecognized command: {' '.join(words)}\n"
     match words:
         case ["get_default_active_thread_percentage"]:
-            return f"{daemon.active_thread_percentage:.1f}\n"
+            answer = f"{daemon.active_thread_percentage:.1f}\n"
         case ["set_default_active_thread_percentage", percentage]:
-            changed = daemon._replace(active_thread_percentage=float(percentage))
-            state.replace_daemon(daemon, changed)
-            return f"{changed.active_thread_percentage:.1f}\n"
+            state.replace_daemon(daemon, daemon._replace(active_thread_percentage=float(percentage)))
+            answer = f"{float(percentage):.1f}\n"
         case ["get_server_list"]:
-            return "" if daemon.server_pid is None else f"{daemon.server_pid}\n"
+            answer = "" if daemon.server_pid is None else f"{daemon.server_pid}\n"
         case ["get_server_status", pid] if pid == str(daemon.server_pid):
-            return "ACTIVE\n"
+            answer = "ACTIVE\n"
         case ["get_client_list", pid] if pid == str(daemon.server_pid):
-            return "".join(f"{client.pid}\n" for client in state.clients_of(daemon))
+            answer = "".join(f"{client.pid}\n" for client in state.clients_of(daemon))
         case ["start_server", "-uid", uid]:
             state.start_server(daemon, int(uid))
-            return ""
+            answer = ""
         case ["ps"]:
-            return _process_table(state, daemon)
+            answer = _process_table(state, daemon)
         case ["terminate_client", server, pid] if server == str(daemon.server_pid):
-            return _terminate(state, daemon, pid)
+            answer = _terminate(state, daemon, pid)
         case ["quit"] | ["quit", "-t", _]:
-            return _quit(state, daemon)
-    return f"Unrecognized command: {' '.join(words)}\n"
+            answer = _quit(state, daemon)
+    return answer
 
 
 def _process_table(state: DriverState, daemon: Daemon) -> str:

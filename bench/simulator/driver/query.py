@@ -9,7 +9,6 @@ from .state import SERVER_MEMORY_MIB, DriverState
 DRIVER_VERSION = "580.126.09"
 CUDA_VERSION = "13.0"
 BUS_ID = "00000000:01:00.0"
-USAGE = "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n"
 IDLE, BUSY = 0x1, 0x0
 
 Value = str | int | float | None

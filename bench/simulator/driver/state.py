@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from .models import MODELS, Model, Profile
 
 FIRST_PID = 4194305
-"""Above every `pid_max` that Linux allows (2^22), so that no signal meant for a modelled process hits a real one."""
+"""Above every `pid_max` that Linux allows (2^22): no signal to a modelled process can hit a real one."""
 SERVER_MEMORY_MIB = 30
 MPS_CLIENT_LIMIT = 48
 """Clients of one MPS server from Volta to CUDA 13.0; the modelled driver is R580."""
 SM_GRANULE = 2
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The modelled CUDA driver turned a client away; the text is the name of the CUDA error."""
 
 
@@ -141,7 +141,7 @@ class DriverState:
         return next((d for d in self.daemons if d.pipe_directory == pipe_directory), None)
 
     def daemon_of(self, client: Client) -> Daemon | None:
-        """Return the daemon that serves `client`, or None if it runs beside MPS without a word, as CUDA does."""
+        """Return the daemon that serves `client`; None if it runs beside MPS, which CUDA does without a word."""
         daemon = self.daemon_at(client.mps_pipe_directory)
         return daemon if daemon and daemon.device in {None, client.device} else None
 
@@ -169,12 +169,13 @@ class DriverState:
         name: str,
         device: str,
         memory_mib: int,
+        *,
         mps_pipe_directory: str | None = None,
         active_thread_percentage: float | None = None,
     ) -> Client:
         """Open a context on `device` (GPU or MIG UUID) for a process, through MPS if a daemon listens for it.
 
-        Raise Refused where CUDA would: no such device, a MIG-cut GPU asked for whole, exclusive or
+        Raise RefusedError where CUDA would: no such device, a MIG-cut GPU asked for whole, exclusive or
         prohibited compute mode, MPS server full.
         """
         client = Client(pid, name, device, memory_mib, mps_pipe_directory, active_thread_percentage)
@@ -187,13 +188,13 @@ class DriverState:
         return client
 
     def _admit(self, daemon: Daemon | None) -> None:
-        """Raise Refused if compute mode or the size of an MPS server forbid one more client."""
+        """Raise RefusedError if compute mode or the size of an MPS server forbid one more client."""
         if daemon is not None and len(self.clients_of(daemon)) >= MPS_CLIENT_LIMIT:
-            raise Refused("CUDA_ERROR_MPS_MAX_CLIENTS_REACHED")
+            raise RefusedError("CUDA_ERROR_MPS_MAX_CLIENTS_REACHED")
         beside = [client for client in self.clients if daemon is None or self.daemon_of(client) != daemon]
         taken = self.compute_mode == "Exclusive_Process" and (beside or self._foreign_servers(daemon))
         if self.compute_mode == "Prohibited" or taken:
-            raise Refused("CUDA_ERROR_DEVICE_UNAVAILABLE")
+            raise RefusedError("CUDA_ERROR_DEVICE_UNAVAILABLE")
 
     def _foreign_servers(self, daemon: Daemon | None) -> list[Daemon]:
         return [other for other in self.daemons if other.server_pid is not None and other != daemon]
@@ -239,16 +240,16 @@ def _save(path: str | os.PathLike[str], state: DriverState) -> None:
 
 
 def _mig_device(state: DriverState, uuid: str) -> tuple[GpuInstance, ComputeInstance]:
-    """Return the MIG device of that UUID; Refused if there is none, or the whole of a cut GPU was asked for."""
+    """Return the MIG device of that UUID; RefusedError if there is none, as for the whole of a cut GPU."""
     for gi in state.instances:
         for ci in gi.compute:
             if ci.uuid == uuid:
                 return gi, ci
-    raise Refused("CUDA_ERROR_NO_DEVICE")
+    raise RefusedError("CUDA_ERROR_NO_DEVICE")
 
 
 def device_sms(state: DriverState, device: str) -> int:
-    """Return the SMs of a GPU or MIG UUID; Refused where CUDA would see no device."""
+    """Return the SMs of a GPU or MIG UUID; RefusedError where CUDA would see no device."""
     if device == state.gpu_uuid and not state.mig_enabled:
         return state.model.sms
     gi, ci = _mig_device(state, device)

@@ -1,0 +1,83 @@
+"""The story: for each block, for each mode, enter it, run its trials side by side under watch, record each.
+
+Whatever happens to a job is data and the sweep goes on; only a device that cannot be put back ends it.
+"""
+
+from bench.clock import utc_now
+from bench.errors import DeviceError, ModeUnavailable
+from bench.launch.corun import CoRun, co_run
+from bench.launch.tenants import make_tenants, oversubscribed
+from bench.modes.contract import ActiveMode
+from bench.modes.entering import entered
+from bench.plan.catalog import Catalog
+from bench.plan.model import Timing
+from bench.plan.schedule import Schedule, Trial, Visit
+from bench.progress import Progress
+from bench.rig import Rig
+from bench.store.compose import measured, not_measured
+from bench.store.record import RunRecord, Status, TrialRecord
+from bench.store.run_folder import RunFolder
+from bench.telemetry.contract import Telemetry
+
+
+class Experiment:
+    """One run on one rig. What is already in the run's folder is not measured again."""
+
+    def __init__(self, rig: Rig, run: RunFolder, catalog: Catalog, progress: Progress) -> None:
+        self.rig, self.folder, self.catalog, self.progress = rig, run, catalog, progress
+        self.run: RunRecord = run.record
+
+    def conduct(self, schedule: Schedule) -> None:
+        """Measure every trial of the schedule that has no record yet."""
+        for block in schedule.blocks:
+            for visit in block.visits:
+                self.pay(visit, schedule.timing)
+
+    def pay(self, visit: Visit, timing: Timing) -> None:
+        """Enter a mode once and run its trials; a mode that cannot be entered explains why in each record."""
+        waiting = [trial for trial in visit.trials if not self.folder.has(trial.id)]
+        if not waiting:
+            return
+        try:
+            with entered(visit.mode, self.rig.switch) as active:
+                for trial in waiting:
+                    self.attempt(trial, active, timing)
+        except (ModeUnavailable, DeviceError) as error:
+            self.give_up(waiting, error)
+
+    def attempt(self, trial: Trial, active: ActiveMode, timing: Timing) -> None:
+        """Run one trial; a device that fails meanwhile spoils this trial and no other."""
+        self.progress.started(trial)
+        try:
+            self.measure(trial, active, timing)
+        except (ModeUnavailable, DeviceError) as error:
+            self.give_up([trial], error)
+
+    def measure(self, trial: Trial, active: ActiveMode, timing: Timing) -> None:
+        """Run one trial: grants, tenants, launch under watch, record."""
+        started_at = utc_now()
+        grants = active.tenancy(trial.mix)
+        scratch = self.folder.scratch(trial.id)
+        tenants = make_tenants(trial, grants, self.catalog, self.rig.device, scratch, self.run.run_id)
+        granted = [tenant.grant for tenant in tenants]
+        with self.rig.sampler.watch() as watch:
+            corun = co_run(
+                self.rig.launcher, tenants, timing, self.rig.clock, lambda seen: active.confirm(granted, seen)
+            )
+        telemetry = watch.result()
+        flags = ["cpu_oversubscribed"] if self.rig.device.kind == "cpu" and oversubscribed(trial, self.catalog) else []
+        record = measured(
+            self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at
+        )
+        self.keep(record, corun, telemetry)
+
+    def give_up(self, trials: list[Trial], why: Exception) -> None:
+        """Record trials that could not be measured: skipped if the device cannot do it, else invalid."""
+        status = Status.SKIPPED if isinstance(why, ModeUnavailable) else Status.INVALID
+        for trial in trials:
+            self.keep(not_measured(self.run, trial, self.rig.launcher, status, str(why), utc_now()))
+
+    def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
+        """Write a record, then tell the onlooker."""
+        self.folder.keep(record, corun, telemetry)
+        self.progress.ended(record, corun)

@@ -1,0 +1,84 @@
+"""From a planned trial to tenants: full parameters, private folders, cores and memory."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.errors import SetupError
+from bench.gpu.device import Device
+from bench.launch.contract import Tenant
+from bench.modes.contract import Grant
+from bench.plan.catalog import Catalog, Resources
+from bench.plan.model import Mix, Plan
+from bench.plan.schedule import Trial
+
+RUNNER_CORES = 1  # stay with runner and sampler
+GB = 1e9
+
+
+def make_tenants(
+    trial: Trial, grants: Sequence[Grant], catalog: Catalog, device: Device, folder: Path, run_id: str
+) -> tuple[Tenant, ...]:
+    """Return the tenants that run in this trial; a job alone has the cores it would have in its mix."""
+    slots = range(len(trial.mix.jobs)) if trial.slot is None else [trial.slot]
+    cores = _cores(trial.mix, catalog) if device.kind == "gpu" and not device.simulated else None
+    return tuple(
+        _tenant(trial, slot, grants[slot], catalog, device, folder, run_id, cores[slot] if cores else None)
+        for slot in slots
+    )
+
+
+def oversubscribed(trial: Trial, catalog: Catalog) -> bool:
+    """Whether the jobs of a trial ask for more cores than the host can give beside the runner's own."""
+    jobs = trial.mix.jobs if trial.slot is None else [trial.mix.jobs[trial.slot]]
+    needed = sum(catalog[job.workload].resources.cpus for job in jobs)
+    return needed + RUNNER_CORES > len(os.sched_getaffinity(0))
+
+
+def refuse_beyond_host(plan: Plan, catalog: Catalog) -> None:
+    """Raise SetupError, with the sums, where a mix asks for more cores or memory than this host has."""
+    cores = len(os.sched_getaffinity(0)) - RUNNER_CORES
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
+    for mix in plan.mixes:
+        needs = [catalog[job.workload].resources for job in mix.jobs]
+        _refuse(mix, "cores", [need.cpus for need in needs], cores)
+        _refuse(mix, "GB of host memory", [need.memory_gb for need in needs], memory_gb)
+
+
+def _refuse(mix: Mix, what: str, needs: Sequence[float], limit: float) -> None:
+    if sum(needs) > limit:
+        terms = " + ".join(f"{need:g}" for need in needs)
+        raise SetupError(
+            f"mix {mix.name!r} needs {terms} = {sum(needs):g} {what}, this host has {limit:.0f} to give; "
+            "run fewer jobs side by side, or on a larger host"
+        )
+
+
+def _tenant(
+    trial: Trial, slot: int, grant: Grant, catalog: Catalog, device: Device, folder: Path, run_id: str,
+    cores: tuple[int, ...] | None,
+) -> Tenant:  # fmt: skip
+    job = trial.mix.jobs[slot]
+    workload = catalog[job.workload]
+    job_folder = folder / "jobs" / str(slot)
+    job_folder.mkdir(parents=True)
+    return Tenant(
+        name=trial.mix.tenants[slot],
+        job=job.label,
+        workload=workload,
+        parameters={**workload.parameters_on(device.kind), **job.parameters},
+        seed=(trial.seed + slot) % 2**31,
+        device="cpu" if device.kind == "cpu" else "cuda",
+        grant=grant,
+        folder=job_folder,
+        cpus=cores,
+        memory_gb=workload.resources.memory_gb,
+        run_id=run_id,
+    )
+
+
+def _cores(mix: Mix, catalog: Catalog) -> list[tuple[int, ...]]:
+    """Give each job of a mix cores of its own; the first ones stay with the runner."""
+    free = iter(sorted(os.sched_getaffinity(0))[RUNNER_CORES:])
+    needs: list[Resources] = [catalog[job.workload].resources for job in mix.jobs]
+    return [tuple(next(free) for _ in range(need.cpus)) for need in needs]

@@ -1,0 +1,111 @@
+"""MIG: the GPU cut into instances of its own memory and SMs, one for each job of a mix."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bench.errors import DeviceError, ModeUnavailable
+from bench.gpu.device import Device
+from bench.gpu.mig_tables import MigPlacements, MigProfile
+from bench.gpu.smi import NvidiaSmi
+from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
+from bench.modes.helpers import Call
+from bench.modes.mig_layout import Placed, plan_layout
+from bench.modes.observe import DeviceState, observe
+from bench.modes.proof import tenant_evidence
+from bench.modes.switch import Switch
+from bench.modes.whole import PIPE_VARIABLE
+from bench.plan.mode import Mig
+from bench.plan.model import Mix
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """One instance that we made."""
+
+    uuid: str
+    number: int
+    profile: str
+    start: int
+
+
+@dataclass
+class MigGpu:
+    """A GPU in MIG mode; instances are cut anew for each mix that needs other ones."""
+
+    mode: Mig
+    switch: Switch
+    evidence: tuple[Evidence, ...] = ()
+    _layout: tuple[Placed, ...] = ()
+    _instances: tuple[_Instance, ...] = field(default_factory=tuple)
+    _offer: tuple[list[MigProfile], dict[int, MigPlacements]] | None = None
+
+    @property
+    def device(self) -> Device:
+        """The device this mode is for."""
+        return self.switch.device
+
+    def undo(self, before: DeviceState) -> tuple[Call, ...]:
+        """Return what destroys all instances and, where MIG was off, turns it off."""
+        keep = ("--keep-mode",) if before.mig_mode == "Enabled" else ()
+        return (Call("disable_mig", (*keep, *self.switch.reset_option)),)
+
+    def apply(self, before: DeviceState) -> None:
+        """Turn MIG mode on; instances follow with the first mix."""
+        if before.instances:
+            raise ModeUnavailable(
+                f"{self.device.uuid} holds MIG instances that this tool did not make; "
+                f"destroy them with: gpu_configs/disable_mig.sh --gpu {self.device.uuid} --keep-mode"
+            )
+        if before.mig_mode is None:
+            raise ModeUnavailable(f"{self.device.name} has no MIG; choose time-slicing or mps")
+        self.switch.run(Call("setup_mig", self.switch.reset_option))
+
+    def verify(self) -> None:
+        """Ask the device again."""
+        seen = observe(self.device).mig_mode
+        self.evidence = (Evidence("MIG mode", "Enabled", seen, Grade.READ_BACK, seen == "Enabled"),)
+
+    def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
+        """Cut the GPU for this mix, unless it is so already, and give each job its instance."""
+        profiles, placements = self._offered()
+        layout = plan_layout(self.mode, len(mix.jobs), profiles, placements)
+        if layout != self._layout:
+            self._cut(layout)
+        empty = self.device.state_folder / "no-mps"
+        empty.mkdir(parents=True, exist_ok=True)
+        shared = {PIPE_VARIABLE: str(empty)}, (Mount(empty, read_only=True),)
+        return tuple(
+            Grant(instance.uuid, *shared, share=instance.profile, sm_count=placed.profile.sm_count)
+            for instance, placed in zip(self._instances, layout, strict=True)
+        )
+
+    def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
+        """Check that each tenant sees its own instance, and that the device still has the layout."""
+        expected = sorted((instance.profile, instance.number, instance.start) for instance in self._instances)
+        seen = sorted(observe(self.device).instances)
+        layout = Evidence("MIG instances (profile, id, start)", expected, seen, Grade.READ_BACK, seen == expected)
+        return (layout, *tenant_evidence(self.device, grants, identities))
+
+    def _offered(self) -> tuple[list[MigProfile], dict[int, MigPlacements]]:
+        if self._offer is None:
+            smi = NvidiaSmi(self.device.tool_environment)
+            self._offer = smi.mig_profiles(self.device.uuid), smi.mig_placements(self.device.uuid)
+        return self._offer
+
+    def _cut(self, layout: tuple[Placed, ...]) -> None:
+        if self._instances:
+            ours = ",".join(str(instance.number) for instance in self._instances)
+            self.switch.run(Call("disable_mig", ("--instances", ours, "--keep-mode")))
+            self._instances, self._layout = (), ()
+        wanted = ",".join(f"{placed.profile.id}:{placed.start}" for placed in layout)
+        made = self.switch.run(Call("setup_mig", ("--layout", wanted, *self.switch.reset_option)))["instances"]
+        self._instances = tuple(_instance(text) for text in made.split(","))
+        if [instance.start for instance in self._instances] != [placed.start for placed in layout]:
+            raise DeviceError(f"asked for MIG layout {wanted}, got {made}")
+        self._layout = layout
+
+
+def _instance(text: str) -> _Instance:
+    """Read `UUID/GI/CI/PROFILE/START` as setup_mig.sh prints it."""
+    uuid, number, _, profile, start = text.split("/")
+    return _Instance(uuid, int(number), profile, int(start))

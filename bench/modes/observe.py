@@ -1,0 +1,41 @@
+"""The state of the device as the driver tells it: what modes change, and what must be put back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bench.gpu.device import Device
+from bench.gpu.smi import NvidiaSmi
+from bench.gpu.values import text_or_none
+
+_FIELDS = ("compute_mode", "mig.mode.current", "mig.mode.pending")
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """What can be read back. `mig_mode` is None on a board without MIG; instances are (profile, id, start)."""
+
+    compute_mode: str | None
+    mig_mode: str | None
+    mig_pending: str | None
+    instances: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every process may use the whole GPU: no MIG, compute mode Default."""
+        return self.compute_mode == "Default" and self.mig_mode in (None, "Disabled")
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "DeviceState":
+        """Rebuild the state from its JSON form."""
+        instances = tuple((str(name), int(number), int(start)) for name, number, start in record["instances"])
+        return cls(**{**record, "instances": instances})
+
+
+def observe(device: Device) -> DeviceState:
+    """Ask the device; raises DeviceError where it cannot tell. Not-so is a value, cannot-tell is an error."""
+    smi = NvidiaSmi(device.tool_environment)
+    seen = smi.query_gpu(device.uuid, _FIELDS)
+    compute_mode, mig_mode, mig_pending = (text_or_none(seen[field]) for field in _FIELDS)
+    cut = smi.mig_instances(device.uuid) if mig_mode == "Enabled" else []
+    instances = tuple((instance.profile, instance.instance_id, instance.start) for instance in cut)
+    return DeviceState(compute_mode, mig_mode, mig_pending, instances)

@@ -1,0 +1,28 @@
+"""What every mode needs in order to change a device."""
+
+from dataclasses import dataclass
+
+from bench.gpu.device import Device
+from bench.modes.helpers import Call, run_helper
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A device that may be changed, and how far the user lets us go.
+
+    `lock_fd` is the descriptor of the device's lock; helpers inherit it, so that the device stays locked until
+    they end even if this runner is killed meanwhile.
+    """
+
+    device: Device
+    allow_reset: bool
+    lock_fd: int
+
+    @property
+    def reset_option(self) -> tuple[str, ...]:
+        """The helpers' option that allows a GPU reset, where the user allowed it."""
+        return ("--allow-reset",) if self.allow_reset else ()
+
+    def run(self, call: Call) -> dict[str, str]:
+        """Run one helper on the device and return its result."""
+        return run_helper(call, self.device, (self.lock_fd,))

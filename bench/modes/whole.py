@@ -1,0 +1,87 @@
+"""Exclusive and time-slicing: an ordinary GPU. Alone on it, a job is exclusive; several take time slices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.errors import ModeUnavailable
+from bench.gpu.device import Device
+from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
+from bench.modes.helpers import Call
+from bench.modes.observe import DeviceState, observe
+from bench.modes.proof import state_evidence, tenant_evidence
+from bench.modes.switch import Switch
+from bench.plan.mode import Mode
+from bench.plan.model import Mix
+
+PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
+
+
+@dataclass
+class WholeGpu:
+    """No MIG, no MPS, compute mode Default."""
+
+    mode: Mode
+    switch: Switch
+    evidence: tuple[Evidence, ...] = ()
+
+    @property
+    def device(self) -> Device:
+        """The device this mode is for."""
+        return self.switch.device
+
+    def undo(self, before: DeviceState) -> tuple[Call, ...]:
+        """Return what puts back the state that was found."""
+        return restore_whole(before, self.switch.allow_reset)
+
+    def apply(self, before: DeviceState) -> None:
+        """Make the GPU an ordinary one."""
+        make_whole(self.switch, before)
+
+    def verify(self) -> None:
+        """Ask the device again."""
+        self.evidence = state_evidence(observe(self.device), "Default", "Disabled")
+
+    def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
+        """Give every job the whole device, and an empty pipe directory.
+
+        The container toolkit mounts a host's default MPS directory unasked; a job that points to an empty one of
+        ours cannot become an MPS client by accident.
+        """
+        empty = self.device.state_folder / "no-mps"
+        empty.mkdir(parents=True, exist_ok=True)
+        grant = Grant(self.device.uuid, {PIPE_VARIABLE: str(empty)}, (Mount(empty, read_only=True),))
+        return (grant,) * len(mix.jobs)
+
+    def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
+        """Check that each tenant sees the whole device, and no MPS daemon's directory."""
+        shared = tuple(_outside_mps(grant, seen) for grant, seen in zip(grants, identities, strict=True))
+        return (*tenant_evidence(self.device, grants, identities), *shared)
+
+
+def make_whole(switch: Switch, before: DeviceState) -> None:
+    """Turn MIG off where it is on and empty, and set compute mode Default."""
+    if before.instances:
+        raise ModeUnavailable(
+            f"{switch.device.uuid} is cut into MIG instances that this tool did not make; "
+            f"destroy them with: gpu_configs/disable_mig.sh --gpu {switch.device.uuid}"
+        )
+    if before.mig_mode == "Enabled":
+        switch.run(Call("disable_mig", switch.reset_option))
+    switch.run(Call("setup_time_slicing"))
+
+
+def restore_whole(before: DeviceState, allow_reset: bool) -> tuple[Call, ...]:
+    """Return the calls that put back compute mode and MIG mode, in the reverse order of `make_whole`."""
+    calls = []
+    if before.compute_mode not in (None, "Default"):
+        calls.append(Call("setup_time_slicing", ("--compute-mode", before.compute_mode)))
+    if before.mig_mode == "Enabled":
+        calls.append(Call("setup_mig", ("--allow-reset",) if allow_reset else ()))
+    return tuple(calls)
+
+
+def _outside_mps(grant: Grant, seen: Identity) -> Evidence:
+    expected = grant.environment[PIPE_VARIABLE]
+    holds = seen.mps_pipe_directory in (None, expected)
+    claim = f"{seen.tenant} is outside MPS: its pipe directory is an empty one of ours"
+    return Evidence(claim, expected, seen.mps_pipe_directory, Grade.SEEN_BY_TENANT, holds)

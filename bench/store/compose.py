@@ -1,0 +1,114 @@
+"""From what happened in a trial to its record."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from bench.clock import utc_now
+from bench.launch.contract import Launcher, Tenant
+from bench.launch.corun import CoRun, Outcome
+from bench.modes.contract import Evidence
+from bench.plan.schedule import Trial
+from bench.store.record import (
+    HostRecord,
+    RunRecord,
+    Status,
+    TelemetryRecord,
+    TenantRecord,
+    TrialRecord,
+    WindowRecord,
+)
+from bench.store.software import boot_id
+from bench.telemetry.contract import Telemetry
+
+
+def measured(
+    run: RunRecord,
+    trial: Trial,
+    launcher: Launcher,
+    evidence: Sequence[Evidence],
+    corun: CoRun,
+    telemetry: Telemetry,
+    flags: Sequence[str],
+    started_at: datetime,
+) -> TrialRecord:
+    """Return the record of a trial whose jobs were started."""
+    proof = (*evidence, *corun.evidence)
+    status, reason = _judge(proof, corun)
+    window = corun.window
+    return _record(
+        run, trial, launcher.name, started_at, status=status, reason=reason,
+        tenants=tuple(_tenant(outcome, launcher) for outcome in corun.outcomes),
+        window=window and WindowRecord(settle_s=round(window.settle_s - window.start_s, 6),
+                                       stop_s=round(window.stop_s - window.start_s, 6)),
+        evidence=tuple(each.as_record() for each in proof),
+        telemetry=_telemetry(telemetry), flags=tuple(flags), sampler_cpu_s=telemetry.sampler_cpu_s,
+    )  # fmt: skip
+
+
+def not_measured(
+    run: RunRecord, trial: Trial, launcher: Launcher, status: Status, reason: str, started_at: datetime
+) -> TrialRecord:
+    """Return the record of a trial whose jobs were never started, and why."""
+    return _record(run, trial, launcher.name, started_at, status=status, reason=reason)
+
+
+def _record(
+    run: RunRecord,
+    trial: Trial,
+    launcher: str,
+    started_at: datetime,
+    *,
+    status: Status,
+    reason: str | None,
+    tenants: tuple[TenantRecord, ...] = (),
+    window: WindowRecord | None = None,
+    evidence: tuple[dict[str, object], ...] = (),
+    telemetry: TelemetryRecord | None = None,
+    flags: tuple[str, ...] = (),
+    sampler_cpu_s: float | None = None,
+) -> TrialRecord:
+    host = HostRecord(
+        started_at=started_at.isoformat(), ended_at=utc_now().isoformat(), boot_id=boot_id(),
+        sampler_cpu_s=sampler_cpu_s,
+    )  # fmt: skip
+    return TrialRecord(
+        run_id=run.run_id, id=trial.id, status=status, reason=reason, simulated=run.simulated, block=trial.block,
+        mode=trial.mode, mode_label=trial.mode.label, role=trial.role, mix=trial.mix.name, mix_jobs=trial.mix.jobs,
+        share=trial.share, seed=trial.seed, launcher=launcher, tenants=tenants, window=window, device=run.device,
+        software=run.software, evidence=evidence, telemetry=telemetry, flags=flags, host=host,
+    )  # fmt: skip
+
+
+def _judge(proof: Sequence[Evidence], corun: CoRun) -> tuple[Status, str | None]:
+    """Tell an unproven mode from a job that failed; the first outranks the second, as it spoils the label."""
+    unproven = [each for each in proof if not each.holds]
+    if unproven:
+        first = unproven[0]
+        return Status.INVALID, f"mode not proven: {first.claim}: expected {first.expected}, seen {first.observed}"
+    if corun.errors:
+        return Status.FAILED, "; ".join(corun.errors)
+    return Status.OK, None
+
+
+def _tenant(outcome: Outcome, launcher: Launcher) -> TenantRecord:
+    tenant: Tenant = outcome.tenant
+    events = outcome.events
+    identity = {key: value for key, value in (events.identity or {}).items() if key not in ("event", "time_s")}
+    return TenantRecord(
+        name=tenant.name, job=tenant.job, workload=tenant.workload.name, kind=tenant.workload.kind,
+        unit=tenant.workload.unit, parameters=tenant.parameters, share=tenant.grant.share, cpus=tenant.cpus,
+        memory_gb=tenant.memory_gb, exit_status=outcome.exit_status, error=outcome.error,
+        libraries=(events.hello or {}).get("libraries", {}), identity=identity or None,
+        provenance=launcher.provenance(tenant.workload),
+        peak_memory_mib=(events.done or {}).get("peak_memory_mib"),
+    )  # fmt: skip
+
+
+def _telemetry(telemetry: Telemetry) -> TelemetryRecord:
+    return TelemetryRecord(
+        requested_period_s=telemetry.requested_period_s,
+        achieved_period_s=telemetry.achieved_period_s,
+        longest_gap_s=telemetry.longest_gap_s,
+        reasons=telemetry.reasons,
+        remarks=telemetry.remarks,
+    )
