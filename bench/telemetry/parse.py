@@ -55,14 +55,15 @@ def parse_stream(lines: Sequence[Line], requested_period_s: float | None = None)
     found = {column: _first_with_values(column, fields, cells) for column, fields in FIELDS_BY_COLUMN.items()}
     samples = pd.DataFrame({"time_s": time_s} | {column: values for column, (_, values) in found.items()})
     gaps_s = np.diff(time_s)
+    achieved_period_s = float(np.median(gaps_s)) if gaps_s.size else None
     return Telemetry(
         samples=samples,
         reasons=_reasons(found, columns, rows, strays),
         sources={column: source for column, (source, _) in found.items() if source},
         requested_period_s=requested_period_s,
-        achieved_period_s=float(np.median(gaps_s)) if gaps_s.size else None,
+        achieved_period_s=achieved_period_s,
         longest_gap_s=float(gaps_s.max()) if gaps_s.size else None,
-        remarks=(*_stray_remarks(strays), *_oddities(samples)),
+        remarks=(*_stray_remarks(strays), *_oddities(samples), *_bursts(achieved_period_s, requested_period_s)),
     )
 
 
@@ -161,3 +162,10 @@ def _oddities(samples: pd.DataFrame) -> list[str]:
             f"power_w: {power_w[0]:g} in all {count} samples over {span_s:.0f} s; the sensor may be frozen"
         )
     return remarks
+
+
+def _bursts(achieved_period_s: float | None, requested_period_s: float | None) -> list[str]:
+    """Tell of stamps that cannot be true: lines that were held back and arrived together."""
+    if achieved_period_s is None or requested_period_s is None or achieved_period_s > requested_period_s / 2:
+        return []
+    return [f"samples arrived in bursts ({achieved_period_s:.3g} s apart instead of {requested_period_s:g} s)"]
