@@ -41,7 +41,7 @@ def columns_asked_for(path: Path) -> list[Column]:
     if any(len(parse_header(line)) > 1 for line in lines):
         return []
     twin = path.with_name(path.name.replace("_noheader_nounits", ""))
-    if twin != path:
+    if twin != path and twin.is_file():
         return list(parse_header(twin.read_text().splitlines()[0]))
     asked = re.search(r"--query-[\w-]+=([\w.,]+)", command_of(path))[1].strip(".,").split(",")
     unnamed = len(lines[0].split(", ")) - len(asked)  # the index abbreviates some long queries by dots

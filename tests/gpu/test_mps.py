@@ -43,6 +43,12 @@ def test_no_daemon_is_an_answer_for_status_and_an_error_for_the_rest(tool):
         daemon.server_list()
 
 
+def test_a_path_too_long_for_a_socket_is_named(tool):
+    environment = tool("nvidia-cuda-mps-control", "echo 'Cannot find MPS control daemon process'; exit 1")
+    with pytest.raises(DeviceError, match="107 bytes"):
+        MpsControl(environment, PIPE / ("x" * 90)).server_list()
+
+
 def test_an_error_text_with_exit_code_0_is_no_list_of_servers(tool):
     daemon = control(tool, "echo 'MPS is confused'")
     for question in (daemon.server_list, daemon.default_active_thread_percentage, daemon.status):
