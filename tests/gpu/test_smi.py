@@ -80,9 +80,9 @@ def test_a_list_that_is_refused_is_an_error_that_says_what_next(tool):
 
 
 def test_compute_apps_with_their_memory(tool):
-    apps = smi(tool, 'cat "$EXCERPTS/compute_apps_h100.csv"').compute_apps(UUID)
-    assert [(app.pid, app.used_memory_mib) for app in apps] == [(11327, 2566), (11328, 1542), (11345, 15690)]
-    assert apps[2].process_name == "./gpu_burn"
+    apps = smi(tool, 'cat "$EXCERPTS/compute_apps_l40s.csv"').compute_apps(UUID)
+    assert [(app.pid, app.used_memory_mib) for app in apps] == [(20037, 538), (20038, 681)]
+    assert apps[1].process_name == "ffmpeg"
 
 
 def test_a_process_of_another_namespace_keeps_its_pid(tool):
