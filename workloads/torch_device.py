@@ -50,7 +50,10 @@ class TorchDevice:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
 
     def autocast(self) -> torch.autocast:
-        """Return the context in which arithmetic runs in the device's precision."""
+        """Return the context in which arithmetic runs in the device's precision.
+
+        fp32 leaves torch's defaults alone: TF32 in cuDNN's convolutions, full precision in matrix products.
+        """
         mixed = self.dtype != self._torch.float32
         return self._torch.autocast(self.torch_device.type, dtype=self.dtype, enabled=mixed)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import sys
 from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,6 +110,24 @@ def test_a_seed_fixes_the_model_and_its_input() -> None:
         options = option_parser().parse_args([*words, "--image-size", "32", "--seed", str(seed)])
         device = TorchDevice(options)
         logits = models.resnet(options, device).eval()(models.images(options, device))
-        return [round(float(value), 4) for value in logits[0, :5]]
+        return [round(value, 4) for value in logits[0, :5].tolist()]
 
     assert answer(1) == answer(1) != answer(2)
+
+
+@pytest.mark.workloads
+@needs_libraries
+def test_the_documented_example_is_a_job(
+    start_tenant: Callable[..., Any], root: Path, tmp_path: Path
+) -> None:
+    page = (root / "docs" / "bring_your_own.md").read_text(encoding="utf-8")
+    example = page.split("```python")[2].split("```")[0]
+    on_cpu = example.replace(".cuda()", "").replace("torch.cuda.synchronize()", "")
+    on_cpu = on_cpu.replace("torch.cuda.get_device_name()", "'a processor'")
+    (tmp_path / "example.py").write_text(on_cpu, encoding="utf-8")
+    shutil.copy(root / "workloads" / "job.py", tmp_path)
+    tenant = start_tenant([sys.executable, str(tmp_path / "example.py")])
+    tenant.await_event("ready")
+    tenant.release(in_s=0.0, for_s=0.2)
+    assert tenant.finish() == 0
+    assert tenant.names() == ["hello", "identity", "ready", "step", "done"]
