@@ -122,8 +122,8 @@ _Cell = tuple[Role, Mix, int | None]
 def _cells(plan: Plan, mode: Mode) -> list[list[_Cell]]:
     """List what runs while `mode` lasts, in groups that need the device cut in the same way.
 
-    In exclusive these are the jobs, alone; else each mix, with those of its jobs that also run alone in their share
-    (once for each pair of job and share, even where several mixes have it).
+    In exclusive these are the jobs, alone; else each mix, with those of its jobs that also run alone in their
+    share (once for each pair of job and share, even where several mixes have it).
     """
     if isinstance(mode, Exclusive):
         jobs = {job.label: job for mix in plan.mixes for job in mix.jobs}
