@@ -76,7 +76,7 @@ def test_the_message_names_file_and_number_of_problems(read):
         ("modes: [2001-13-45]", "not valid YAML"),
         (GOOD + "blocks: 2\nblocks: 3", "key 'blocks' is written twice"),
         ("modes: [mps]\nmixes: {a: [{workload: x, workload: y}]}", "key 'workload' is written twice"),
-        ("[" * 50_000, "nested far too deeply"),
+        ("[" * 2000, "nested far too deeply"),
         ("modes: [mps]\nmixes:\n  ? [a]\n  : [b]", "unhashable key"),
     ],
 )
@@ -259,22 +259,21 @@ def test_timings_hold_what_the_design_says():
 
 _SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates(),
-    st.sampled_from(["mps", "mig", "exclusive", "resnet50-training", "bert-base-training", "mode", "workload", "stp"]),
+    st.sampled_from(["mps", "mig", "exclusive", "resnet50-training", "mode", "workload", "stp"]),
 )  # fmt: skip
 _KEYS = st.one_of(_SCALARS, st.sampled_from([*PLAN_KEYS, "workload", "count", "batch_size", "layout", "mode"]))
 _TREES = st.recursive(
     _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3), max_leaves=12
 )
 _PLANS = st.dictionaries(st.sampled_from(PLAN_KEYS), _TREES, max_size=7)
+_JOBS = st.lists(st.just("resnet50-training") | _TREES, min_size=1, max_size=3)
 _NEARLY = st.fixed_dictionaries(
-    {"modes": st.lists(st.sampled_from(["mps", "mig", "time-slicing"]) | _TREES, min_size=1, max_size=2)},
+    {
+        "modes": st.lists(st.sampled_from(["mps", "mig", "time-slicing"]) | _TREES, min_size=1, max_size=2),
+        "mixes": st.dictionaries(st.text(string.ascii_letters, min_size=1), _JOBS, min_size=1, max_size=2),
+    },
     optional={"blocks": st.integers(1, 9), "baseline": _SCALARS, "primary": st.sampled_from(PRIMARY_METRICS)},
-).flatmap(
-    lambda plan: st.dictionaries(
-        st.text(string.ascii_letters, min_size=1), st.lists(st.just("resnet50-training") | _TREES, min_size=1, max_size=3),
-        min_size=1, max_size=2,
-    ).map(lambda mixes: {**plan, "mixes": mixes})
-)  # fmt: skip
+)
 
 
 def either_a_plan_or_its_problems(text: str) -> None:
