@@ -58,8 +58,8 @@ def make_tenant(workload: Workload, tmp_path_factory: pytest.TempPathFactory) ->
         grant = Grant(device_id, {"PYTHONPATH": f"{code}:{CHECKOUT}", "GRANTED": "yes"}, (*read_only, *mounts))
         parts = {
             "name": "program", "job": "program", "workload": workload, "parameters": {}, "seed": 7,
-            "device": "cpu", "grant": grant, "folder": tmp_path_factory.mktemp("job"), "cpus": None, "memory_gb": 0.5,
-            "run_id": "test-run",
+            "device": "cpu", "grant": grant, "folder": tmp_path_factory.mktemp("job"), "cpus": None,
+            "memory_gb": 0.5, "run_id": "test-run",
         }  # fmt: skip
         return Tenant(**{**parts, **changes})  # type: ignore[arg-type]
 
