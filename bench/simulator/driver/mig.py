@@ -82,9 +82,7 @@ def list_placements(state: DriverState, _: Selection) -> Answer:
 
 def _placement_row(profile: Profile) -> str:
     word = "Placements:" if len(profile.starts) > 1 else "Placement :"
-    return (
-        f"GPU  0 Profile ID {profile.id:>2} {word} {{{','.join(map(str, profile.starts))}}}:{profile.size}\n"
-    )
+    return f"GPU  0 Profile ID {profile.id:>2} {word} {{{','.join(map(str, profile.starts))}}}:{profile.size}\n"
 
 
 def list_gpu_instances(state: DriverState, selection: Selection) -> Answer:
@@ -254,7 +252,7 @@ def _add_compute(state: DriverState, gi: GpuInstance, slices: int) -> list[str]:
 
 def mig_uuid(gpu_uuid: str, gi: int, ci: int) -> str:
     """Return the UUID of a MIG device: the same for the same GPU and ids, as real drivers do (version 5)."""
-    from uuid import UUID, uuid5  # noqa: PLC0415 -- only creation pays for this import
+    from uuid import UUID, uuid5
 
     return f"MIG-{uuid5(UUID(gpu_uuid.removeprefix('GPU-')), f'{gi}/{ci}')}"
 

@@ -102,7 +102,7 @@ def _query_gpu(request: Request, path: str) -> Answer:
 def _emit(request: Request, text: str) -> None:
     """Write to stdout, or append to the file of `-f`; at once, for a reader may be waiting."""
     if "filename" in request:
-        with open(request["filename"], "a", encoding="utf-8") as file:  # noqa: PTH123
+        with open(request["filename"], "a", encoding="utf-8") as file:
             file.write(text)
     else:
         sys.stdout.write(text)
