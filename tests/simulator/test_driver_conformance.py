@@ -1,7 +1,7 @@
 """The stand-in tools print what the genuine ones printed, in the same state: ids, times and versions masked.
 
-The genuine outputs are in `shared/reference/nvidia_samples` beside the repository (or under $BENCH_SHARED); of the
-shortest the repository has its own copies, so that a bare clone tests the rules that they pin.
+The genuine outputs are in `shared/reference/nvidia_samples` beside the repository, or under $BENCH_SHARED. Of
+the shortest the repository has its own copies, so that a bare clone tests the rules that they pin.
 """
 
 import io
@@ -30,7 +30,7 @@ class Case(NamedTuple):
     before: list[str]
     command: str
     code: int = 0
-    state: dict[str, object] = {}
+    state: tuple[tuple[str, object], ...] = ()
 
 
 CASES = [
@@ -76,7 +76,10 @@ CASES = [
         [],
         "mig -cgi 20 -C",
         19,
-        {"mig_enabled": True, "holder": "nv-hostengine"},
+        (
+            ("mig_enabled", True),
+            ("holder", "nv-hostengine"),
+        ),
     ),
     Case("nvidia-smi_mig_-lgipp__h100-80gb.txt", "h100-80gb", ["-mig 1"], "mig -lgipp"),
     Case("nvidia-smi_mig_-cgi_7x1g.10gb_-C__h100-80gb.txt", "h100-80gb", ["-mig 1"], SEVEN[1]),
@@ -93,17 +96,21 @@ CASES = [
         [],
         "-i 0 -mig 1",
         0,
-        {"persistence": False},
+        (("persistence", False),),
     ),
     Case("nvidia-smi_-mig_0__error_in-use.txt", "a100-80gb", ["-mig 1", "mig -cgi 9 -C"], "-mig 0", 19),
-    Case("nvidia-smi_-mig_1__pending_in-use.txt", "a100-80gb", [], "-i 0 -mig 1", 0, {"holder": "dcgm"}),
+    Case("nvidia-smi_-mig_1__pending_in-use.txt", "a100-80gb", [], "-i 0 -mig 1", 0, (("holder", "dcgm"),)),
     Case(
         "nvidia-smi_-mig_DISABLED__pending_in-use.txt",
         "a100-80gb",
         [],
         "-mig DISABLED",
         0,
-        {"mig_enabled": True, "mig_pending": True, "holder": "nvidia-persistenced"},
+        (
+            ("mig_enabled", True),
+            ("mig_pending", True),
+            ("holder", "nvidia-persistenced"),
+        ),
     ),
     Case("nvidia-smi_-mig_1__not-supported.txt", "rtx-4090", [], "-mig 1"),
     Case("nvidia-smi_mig_-lgip__no-mig-device.txt", "rtx-4090", [], "mig -lgip", 6),
@@ -181,13 +188,11 @@ QUERIES = [
 
 @pytest.mark.parametrize("suffix", ["", "_noheader_nounits"])
 @pytest.mark.parametrize(("name", "mig", "load"), QUERIES)
-def test_samples_have_the_shape_of_genuine_ones(
-    name: str, mig: bool, load: bool, suffix: str, state_file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_samples_have_the_shape_of_genuine_ones(name, mig, load, suffix, state_file, capsys):  # noqa: PLR0917
     header = genuine(f"derived/nvidia-smi_--query-gpu_BENCH__{name}.csv").splitlines()[0]
     wanted = genuine(f"derived/nvidia-smi_--query-gpu_BENCH__{name}{suffix}.csv")
     fields = re.sub(r" \[[^]]*\]", "", header).replace(" ", "")
-    state = create(state_file, "h100-80gb", GPU)
+    create(state_file, "h100-80gb", GPU)
     with updated(state_file) as state:
         state.mig_enabled = state.mig_pending = mig
         if load:
@@ -208,15 +213,9 @@ def test_samples_have_the_shape_of_genuine_ones(
         ("nvidia-cuda-mps-control_ps.txt", ["-d", "ps"], 0),
     ],
 )
-def test_mps_front_end_prints_what_the_real_one_printed(
-    sample: str,
-    commands: list[str],
-    code: int,
-    state_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_mps_front_end_prints_what_the_real_one_printed(  # noqa: PLR0917
+    sample, commands, code, state_file, tmp_path, monkeypatch, capsys
+):
     pipe = str(tmp_path / "pipe")
     monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", pipe)
     create(state_file, "a100-80gb", GPU)
