@@ -54,9 +54,12 @@ def test_a_gpu_that_does_not_exist_is_an_error(a100, helper):
 
 
 @pytest.mark.parametrize("helper", ALL)
-def test_a_missing_tool_is_said(a100, helper):
-    shutil.rmtree(a100.folder / "bin")
-    assert a100.run(helper, *ARGUMENTS[helper]).returncode == 7
+def test_a_missing_tool_is_said(a100, helper, tmp_path):
+    command = [shutil.which("bash"), HELPERS / helper, "--gpu", a100.gpu, *ARGUMENTS[helper]]
+    environment = {"PATH": str(tmp_path / "nothing here")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 7
+    assert "nvidia-smi is not on PATH" in done.stderr
 
 
 @pytest.mark.parametrize("helper", ALL)
