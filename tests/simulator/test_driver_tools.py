@@ -109,6 +109,24 @@ def test_what_was_created_before_a_refusal_stays(state_file):
     assert len(DriverState.load(state_file).instances) == 2
 
 
+@pytest.mark.parametrize(
+    ("gpu_instance", "compute", "slices"),
+    [
+        ("7g.80gb", "4", [7]),
+        ("7g.80gb", "1c.7g.80gb,2", [1, 3]),
+        ("3g.40gb", "", [3]),
+        ("3g.40gb", "1,1", [2]),
+    ],
+)
+def test_compute_instances_share_the_slices_of_their_gpu_instance(state_file, gpu_instance, compute, slices):
+    nvidia_smi.main(["-mig", "1"], str(state_file))
+    nvidia_smi.main(["mig", "-cgi", gpu_instance], str(state_file))
+    nvidia_smi.main(["mig", "-cci", *([compute] if compute else [])], str(state_file))
+    (gi,) = DriverState.load(state_file).instances
+    assert [ci.slices for ci in gi.compute] == slices
+    assert len({ci.uuid for ci in gi.compute}) == len(slices)
+
+
 def test_without_root_nothing_changes(state_file):
     with updated(state_file) as state:
         state.privileged = False

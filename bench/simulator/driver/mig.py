@@ -98,9 +98,9 @@ def create_compute_instances(state: DriverState, request: Request, selection: Se
 def _slices(profile: Profile, item: str) -> int | None:
     """Translate a compute profile (id, name, or empty for full size) into slices; None if not on offer."""
     offers = {"": profile.compute_slices}
-    for slices in range(1, profile.compute_slices + 1):
-        offers[compute_name(profile, slices)] = slices
-        offers.setdefault(str(compute_profile_id(slices)), slices)
+    for slices in (1, 2, 3, 4, 7):
+        if slices <= profile.compute_slices:
+            offers[compute_name(profile, slices)] = offers[str(compute_profile_id(slices))] = slices
     return offers.get(item.removeprefix("MIG "))
 
 
