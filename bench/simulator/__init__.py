@@ -1,1 +1,0 @@
-"""A GPU made of equations."""
