@@ -142,7 +142,7 @@ class DockerLauncher:
                 _discard(container)
 
 
-def docker_available(workloads: Iterable[Workload], gpu: str | None = None) -> str | None:
+def why_not_docker(workloads: Iterable[Workload], gpu: str | None = None) -> str | None:
     """Say why these workloads cannot run in containers here, or None if they can; costs milliseconds."""
     try:
         DockerLauncher(gpu).preflight(workloads)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import SetupError
-from bench.launch.docker import DockerLauncher, docker_available
+from bench.launch.docker import DockerLauncher, why_not_docker
 from bench.plan.catalog import Workload, load_catalog
 
 
@@ -30,7 +30,7 @@ def test_an_engine_that_was_stopped_is_to_be_started(
     with socket.socket(socket.AF_UNIX) as dead:  # bound, but nobody listens: what a stopped dockerd leaves
         dead.bind(str(tmp_path / "docker.sock"))
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
-        assert "systemctl start docker" in (docker_available([workload]) or "")
+        assert "systemctl start docker" in (why_not_docker([workload]) or "")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without rights to the socket")
@@ -44,7 +44,7 @@ def test_a_user_outside_the_group_is_told_to_join_it(
         monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
         os.seteuid(65534)
         try:
-            reason = docker_available([workload])
+            reason = why_not_docker([workload])
         finally:
             os.seteuid(0)
     assert "usermod -aG docker" in (reason or "")

@@ -9,7 +9,7 @@ import pytest
 
 from bench.clock import SystemClock
 from bench.launch.contract import Handle, Tenant
-from bench.launch.docker import DockerLauncher, docker_available
+from bench.launch.docker import DockerLauncher, why_not_docker
 from bench.modes.contract import Grant, Mount
 from bench.plan.catalog import Workload, load_catalog
 
@@ -33,7 +33,7 @@ def launcher_for() -> LauncherFor:
     """Return a function that skips the test, or fails it where an engine was promised, if these cannot run."""
 
     def check(workloads: Sequence[Workload]) -> DockerLauncher:
-        if reason := docker_available(workloads):
+        if reason := why_not_docker(workloads):
             (pytest.fail if os.environ.get("BENCH_REQUIRE_DOCKER") else pytest.skip)(reason)
         return DockerLauncher()
 
