@@ -98,7 +98,13 @@ def _keep(run: RunFolder, recipe: Recipe, plan: Plan, trial: Trial, status: Stat
     ran = status is Status.OK
     corun = CoRun(tuple(_outcome(recipe, trial, slot, window) for slot in slots), window)
     telemetry = _telemetry(window, recipe.power_w) if recipe.telemetry else None
-    evidence = {"claim": "the daemon runs", "expected": True, "observed": True, "grade": "read back", "holds": True}
+    evidence = {
+        "claim": "the daemon runs",
+        "expected": True,
+        "observed": True,
+        "grade": "read back",
+        "holds": True,
+    }
     record = TrialRecord(
         run_id="20260101-000000-test", id=trial.id, status=status, reason=reason, simulated=recipe.simulated,
         block=trial.block, mode=trial.mode, mode_label=trial.mode.label, role=trial.role,
