@@ -65,10 +65,10 @@ class Experiment:
                 self.rig.launcher, tenants, timing, self.rig.clock, lambda seen: active.confirm(granted, seen)
             )
         telemetry = watch.result()
-        flags = ["cpu_oversubscribed"] if self.rig.device.kind == "cpu" and oversubscribed(trial, self.catalog) else []
-        record = measured(
-            self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at
+        flags = (
+            ["cpu_oversubscribed"] if self.rig.device.kind == "cpu" and oversubscribed(trial, self.catalog) else []
         )
+        record = measured(self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at)
         self.keep(record, corun, telemetry)
 
     def give_up(self, trials: list[Trial], why: Exception) -> None:

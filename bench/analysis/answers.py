@@ -9,7 +9,7 @@ from bench.analysis.metrics import ANTT, METRICS, SMALLEST
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
 from bench.stats.rounding import bare, with_limits
-from bench.stats.verdict import Verdict
+from bench.stats.verdict import MAX_FAILURE_SHARE, Verdict
 from bench.store.record import Status, TrialRecord
 
 _DOES = {
@@ -69,6 +69,8 @@ def _claim(findings: Findings, mix: Mix) -> str:
         return "no sharing mode could be compared with taking turns"
     if winners:
         return _win(findings, mix, winners[0], rows)
+    if verdicts == {Verdict.FAILS_TOO_OFTEN}:
+        return f"no mode can win: {_effect(rows[0])}, but it fails too often"
     if verdicts == {Verdict.NOT_ENOUGH_DATA}:
         return f"there is not enough data ({rows[0].reason}); so far {_effect(rows[0])}"
     if verdicts == {Verdict.WORSE}:
@@ -86,9 +88,8 @@ def _win(findings: Findings, mix: Mix, winner: Contrast, rows: Sequence[Contrast
         named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
         parts.append(f"the winner is undecided, since {named} cannot be told apart from it")
     elif others:
-        parts.append(
-            f"every other mode measured does less well (next is {others[0].mode}, {bare(others[0].ratio or 0)})"
-        )
+        field = "every other mode" if len(others) == len(rows) - 1 else "every mode that fails less often"
+        parts.append(f"it is ahead of {field} (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
     return "; ".join([*parts, *_companions(findings, mix, winner.mode)])
 
 
@@ -114,17 +115,20 @@ def _companions(findings: Findings, mix: Mix, mode: str) -> Iterator[str]:
 
 def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
     """Say which modes failed or were not measured, each with the first reason."""
-    for mode in findings.plan.sharing_modes:
-        own = [r for r in findings.records if (r.role, r.mode_label, r.mix) == (Role.MIX, mode.label, mix.name)]
+    for mode in (mode.label for mode in findings.plan.sharing_modes):
+        own = [r for r in findings.records if (r.role, r.mode_label, r.mix) == (Role.MIX, mode, mix.name)]
         tried = [record for record in own if record.status is not Status.SKIPPED]
-        for status, verb in ((Status.FAILED, "fails"), (Status.INVALID, "is invalid in")):
-            hit = [record for record in tried if record.status is status]
-            if hit:
-                yield f"{mode.label} {verb} {len(hit)} of {len(tried)} blocks ({_short(hit[0].reason)})"
-        if own and not tried:
-            yield f"{mode.label} was skipped: {_short(own[0].reason)}"
         if not own:
-            yield f"{mode.label} has not been measured"
+            yield f"{mode} has not been measured"
+        elif not tried:
+            yield f"{mode} was skipped: {_short(own[0].reason)}"
+        failed = [record for record in tried if record.status is Status.FAILED]
+        if failed:
+            cannot = ", so it cannot win" if len(failed) > MAX_FAILURE_SHARE * len(tried) else ""
+            yield f"{mode} fails {len(failed)} of {len(tried)} blocks{cannot} ({_short(failed[0].reason)})"
+        invalid = [record for record in tried if record.status is Status.INVALID]
+        if invalid:
+            yield f"{mode} is invalid in {len(invalid)} of {len(tried)} blocks ({_short(invalid[0].reason)})"
 
 
 def _short(reason: str | None, length: int = 160) -> str:

@@ -1,12 +1,13 @@
 """One trial, measured: what each tenant did in the window, and what the device did meanwhile."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from bench.analysis.reading import Reading
 from bench.analysis.windows import Latency, energy_j, latency, mean_of, rate
+from bench.launch.events import Steps
 from bench.stats.window import Window
 from bench.store.record import Status, TenantRecord, TrialRecord
 from bench.store.run_folder import RunFolder
@@ -61,41 +62,45 @@ def measure(run: RunFolder, record: TrialRecord) -> TrialMeasure | None:
     window = Window(record.window.settle_s, record.window.stop_s)
     samples, counter = run.telemetry(record.id), run.energy(record.id)
     reasons = record.telemetry.reasons if record.telemetry else {}
-    work = steps[~steps["warmup"].to_numpy()]
+    work = [_steps_of(steps, slot) for slot in range(len(record.tenants))]
     tenants = tuple(
-        _tenant(window, tenant, work[work["slot"].to_numpy() == slot])
-        for slot, tenant in enumerate(record.tenants)
+        TenantMeasure(tenant, rate(window, own), latency(window, own))
+        for tenant, own in zip(record.tenants, work, strict=True)
     )
     return TrialMeasure(
         record=record,
         window=window,
         tenants=tenants,
-        jobs=_jobs(window, record, tenants, work),
+        jobs=_jobs(window, tenants, work),
         power_w=mean_of(window, samples, POWER, reasons),
         energy_j=energy_j(window, counter, reasons),
         utilisation_percent=mean_of(window, samples, UTILISATION, reasons),
     )
 
 
-def _tenant(window: Window, tenant: TenantRecord, steps: pd.DataFrame) -> TenantMeasure:
-    return TenantMeasure(tenant, rate(window, steps), latency(window, steps))
+def _steps_of(table: pd.DataFrame, slot: int) -> Steps:
+    """Return the steps of one tenant after the common start; its warm-up is never part of a result."""
+    own = (table["slot"].to_numpy() == slot) & ~table["warmup"].to_numpy()
+    return Steps(*(table[name].to_numpy(np.float64)[own] for name in ("end_s", "duration_s", "items")))
 
 
-def _jobs(
-    window: Window, record: TrialRecord, tenants: tuple[TenantMeasure, ...], work: pd.DataFrame
-) -> tuple[JobMeasure, ...]:
-    slots: dict[str, list[int]] = {}
-    for slot, tenant in enumerate(record.tenants):
-        slots.setdefault(tenant.job, []).append(slot)
-    return tuple(_job(window, job, [tenants[slot] for slot in own], own, work) for job, own in slots.items())
+def _jobs(window: Window, tenants: tuple[TenantMeasure, ...], work: list[Steps]) -> tuple[JobMeasure, ...]:
+    equals: dict[str, list[int]] = {}
+    for slot, measured in enumerate(tenants):
+        equals.setdefault(measured.tenant.job, []).append(slot)
+    return tuple(
+        _job(window, [tenants[slot] for slot in slots], [work[slot] for slot in slots])
+        for slots in equals.values()
+    )
 
 
-def _job(
-    window: Window, job: str, equals: list[TenantMeasure], slots: list[int], work: pd.DataFrame
-) -> JobMeasure:
-    steps = equals[0].latency if len(equals) == 1 else latency(window, work[work["slot"].isin(slots)])
-    return JobMeasure(job, equals[0].tenant.unit, sum(each.rate for each in equals) / len(equals), steps)
+def _job(window: Window, equals: list[TenantMeasure], work: list[Steps]) -> JobMeasure:
+    tenant, rates = equals[0].tenant, [each.rate for each in equals]
+    steps = equals[0].latency if len(equals) == 1 else latency(window, _joined(work))
+    return JobMeasure(tenant.job, tenant.unit, sum(rates) / len(rates), steps)
 
 
-Measures = Mapping[str, TrialMeasure]
-"""Measured trials by their id."""
+def _joined(work: list[Steps]) -> Steps:
+    return Steps(
+        *(np.concatenate([getattr(each, name) for each in work]) for name in ("end_s", "duration_s", "items"))
+    )

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.analysis.reading import Reading
+from bench.launch.events import Steps
 from bench.stats.quantile import minimum_count, percentile_or_none
 from bench.stats.window import Window, credited_items
 
@@ -41,17 +42,15 @@ class Latency:
         return Reading.absent(f"{self.count} steps ended in the window; p{p * 100:g} needs {minimum_count(p)}")
 
 
-def rate(window: Window, steps: pd.DataFrame) -> float:
+def rate(window: Window, steps: Steps) -> float:
     """Return items per second of the window; steps across an edge are credited by the part inside."""
-    items = credited_items(window, steps["end_s"], steps["duration_s"], steps["items"])
-    return items / window.length_s
+    return credited_items(window, steps.end_s, steps.duration_s, steps.items) / window.length_s
 
 
-def latency(window: Window, steps: pd.DataFrame) -> Latency:
+def latency(window: Window, steps: Steps) -> Latency:
     """Return the latencies of the steps that ended in the window, those begun before it included."""
-    end = steps["end_s"].to_numpy()
-    inside = (end > window.start_s) & (end <= window.stop_s)
-    durations = np.sort(steps["duration_s"].to_numpy()[inside])
+    inside = (steps.end_s > window.start_s) & (steps.end_s <= window.stop_s)
+    durations = np.sort(steps.duration_s[inside])
     p50, p95, p99 = (percentile_or_none(durations, p) for p in (0.5, 0.95, 0.99))
     return Latency(len(durations), p50, p95, p99, _curve(durations))
 
@@ -60,13 +59,11 @@ def mean_of(window: Window, samples: pd.DataFrame | None, column: str, reasons: 
     """Return the time-weighted mean of a telemetry column over the window, or why there is none."""
     if samples is None or column not in samples:
         return Reading.absent(reasons.get(column, NO_SAMPLES if samples is None else f"{column} was not sampled"))
-    known = samples[["time_s", column]].dropna()
-    time, value = known["time_s"].to_numpy(float), known[column].to_numpy(float)
+    time, value = _known(samples, column)
     inside = (time > window.start_s) & (time < window.stop_s)
     if inside.sum() < 2:
         return Reading.absent(reasons.get(column, "fewer than two samples in the window"))
-    edges = np.array([window.start_s, window.stop_s])
-    at = np.concatenate([edges[:1], time[inside], edges[1:]])
+    at = np.concatenate([[window.start_s], time[inside], [window.stop_s]])
     return Reading(float(np.trapezoid(np.interp(at, time, value), at)) / window.length_s)
 
 
@@ -74,11 +71,18 @@ def energy_j(window: Window, counter: pd.DataFrame | None, reasons: Mapping[str,
     """Return the energy of the whole device in the window, from its cumulative counter; joules."""
     if counter is None:
         return Reading.absent(reasons.get("energy", "the device has no energy counter"))
-    known = counter[["time_s", "energy_j"]].dropna().to_numpy(float)
-    if not len(known) or known[0, 0] > window.start_s or known[-1, 0] < window.stop_s:
+    time, joules = _known(counter, "energy_j")
+    if not len(time) or time[0] > window.start_s or time[-1] < window.stop_s:
         return Reading.absent("the energy counter was not read on both sides of the window")
-    start, stop = np.interp([window.start_s, window.stop_s], known[:, 0], known[:, 1])
+    start, stop = np.interp([window.start_s, window.stop_s], time, joules)
     return Reading(float(stop - start))
+
+
+def _known(table: pd.DataFrame, column: str) -> tuple[Vector, Vector]:
+    """Return instants and values of a column, without the samples that the device would not tell."""
+    value = pd.to_numeric(table[column]).to_numpy(np.float64, na_value=np.nan)
+    there = ~np.isnan(value)
+    return table["time_s"].to_numpy(np.float64)[there], value[there]
 
 
 def _curve(durations: Vector) -> Vector:

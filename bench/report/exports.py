@@ -22,9 +22,12 @@ TABLES = {
 }
 
 
+_Progress = dict[tuple[str | None, str], JobProgress]
+
+
 def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
     """Write the CSV files that have rows, and contrasts.csv always; return what each holds, by name."""
-    progress = {
+    progress: _Progress = {
         (cell.trial_id, job.tenant): job for cell in comparison.cells for job in cell.jobs if cell.trial_id
     }
     measured = {trial.record.id: trial for trial in comparison.trials}
@@ -58,9 +61,7 @@ def _cell(cell: BlockCell) -> dict[str, Any]:
     }
 
 
-def _job(
-    trial: TrialMeasure, measured: TenantMeasure, progress: dict[tuple[str | None, str], JobProgress]
-) -> dict[str, Any]:
+def _job(trial: TrialMeasure, measured: TenantMeasure, progress: _Progress) -> dict[str, Any]:
     tenant, latency = measured.tenant, measured.latency
     against = progress.get((trial.record.id, tenant.name))
     split = against.split if against else None

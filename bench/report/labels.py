@@ -1,6 +1,7 @@
 """What every page and figure must say about where its numbers come from."""
 
 from bench.analysis.summary import Comparison
+from bench.report.table import DASH
 
 NOT_VALIDATED = "not validated: no measurement of this device has been published that the model was held against"
 
@@ -9,7 +10,7 @@ def watermark(comparison: Comparison) -> str | None:
     """Return the words that run across every figure; None for a measured, publishable run."""
     words = ["SIMULATED"] if comparison.run.simulated else []
     if not comparison.plan.timing.publishable:
-        words.append(f"{comparison.plan.timing.name.upper()} – not publishable")
+        words.append(f"{comparison.plan.timing.name.upper()} {DASH} not publishable")
     return "  ".join(words) or None
 
 
@@ -18,19 +19,19 @@ def banners(comparison: Comparison) -> list[str]:
     warnings = []
     if comparison.run.simulated:
         warnings.append(
-            "Simulated: no GPU was measured. Every number below is what the model predicts. Published error of the "
-            f"model: {comparison.model_validation or NOT_VALIDATED}. Its noise, and so the width of every interval, "
-            "is assumed."
+            "Simulated: no GPU was measured. Every number below is what the model predicts. Published error of "
+            f"the model: {comparison.model_validation or NOT_VALIDATED}. Its noise, and so the width of every "
+            "interval, is assumed."
         )
     if comparison.run.device.get("kind") == "cpu":
         warnings.append(
-            "Measured on the host's processor, not on a GPU: it shows that the way through works, and says nothing "
-            "about how a GPU is shared."
+            "Measured on the host's processor, not on a GPU: it shows that the way through works, and says "
+            "nothing about how a GPU is shared."
         )
     if not comparison.plan.timing.publishable:
         warnings.append(
-            f"{comparison.plan.timing.name.capitalize()} timing: {comparison.plan.timing.window_s:g} s windows and "
-            f"{comparison.plan.blocks} blocks show that everything works. Not publishable."
+            f"{comparison.plan.timing.name.capitalize()} timing: {comparison.plan.timing.window_s:g} s windows "
+            f"and {comparison.plan.blocks} blocks show that everything works. Not publishable."
         )
     if comparison.missing:
         warnings.append(

@@ -10,7 +10,7 @@ from bench.analysis.reading import Reading, first_reason
 from bench.analysis.summary import Comparison
 from bench.analysis.trials import TrialMeasure
 from bench.plan.schedule import Role
-from bench.report.table import Column, Table, headings
+from bench.report.table import Table, headings
 from bench.stats.interval import geometric_mean_interval, mean_interval
 from bench.stats.rounding import bare
 
@@ -22,11 +22,11 @@ def contrast_table(comparison: Comparison, title: str, family: str, trials: str 
     correction = "Holm" if family == PRIMARY else "BH"
     table = Table(
         title,
-        headings(
-            ("mix", "metric", "mode", "against"),
-            ("value", "its value", "ratio [95 % CI]", "blocks", f"p ({correction})", "d", "fails"),
-        )
-        + [Column("verdict", numeric=False)],
+        [
+            *headings(("mix", "metric", "mode", "against"), ("value", "its value", "ratio [95 % CI]", "blocks")),
+            *headings((), (f"p ({correction})", "d", "fails")),
+            *headings(("verdict",), ()),
+        ],
         "tables/contrasts.csv",
         "Ratio of the geometric means over the blocks in which both sides are there; d is the mean log-ratio in "
         "units of its standard deviation over blocks.",
@@ -70,8 +70,8 @@ def colocation_table(comparison: Comparison) -> Table:
         "Throughput, turnaround and fairness",
         headings(("mix", "mode"), ("blocks", "STP", "ANTT", "smallest progress", "Jain")),
         "tables/levels.csv",
-        "Geometric mean over blocks [95 % t interval]. STP: higher is better, 1 is taking turns. ANTT: lower is better. "
-        "Exclusive is derived: its jobs take turns on the whole device.",
+        "Geometric mean over blocks [95 % t interval]. STP: higher is better, 1 is taking turns. ANTT: lower is"
+        " better. Exclusive is derived: its jobs take turns on the whole device.",
     )
     found = _index(comparison.levels)
     for mix, mode in _cells(comparison.levels):
@@ -86,8 +86,9 @@ def job_table(comparison: Comparison) -> Table:
         "Each job: throughput and step latency",
         headings(("mix", "job", "mode", "unit"), ("throughput", "median (ms)", "p99 (ms)")),
         "tables/levels.csv",
-        "Throughput is that of one tenant; exclusive counts its turns only, 1/n of the solo rate, and its latency is that of "
-        "a job alone. Percentiles by nearest rank in each trial, then geometric mean over blocks [95 % t interval].",
+        "Throughput is that of one tenant; exclusive counts its turns only, 1/n of the solo rate, and its "
+        "latency is that of a job alone. Percentiles by nearest rank in each trial, then geometric mean over "
+        "blocks [95 % t interval].",
     )
     found = _index(comparison.levels)
     jobs = dict.fromkeys((level.mix, level.job) for level in comparison.levels if level.job)
@@ -104,11 +105,12 @@ def job_table(comparison: Comparison) -> Table:
 def split_table(comparison: Comparison) -> Table | None:
     """Return slowdown as partition x interference; None where no mode of this run cuts the device."""
     table = Table(
-        "Slowdown = partition × interference",
+        "Slowdown = partition \N{MULTIPLICATION SIGN} interference",
         headings(("mix", "mode", "job", "share"), ("blocks", "partition", "interference", "total", "isolation")),
         "tables/jobs.csv",
-        "Partition: what the smaller share alone costs. Interference: what the neighbours cost on top. Isolation is "
-        "1 / interference. Geometric means over the blocks in which the job also ran alone in its share.",
+        "Partition: what the smaller share alone costs. Interference: what the neighbours cost on top. "
+        "Isolation is 1 / interference. Geometric means over the blocks in which the job also ran alone in its "
+        "share.",
     )
     parts: dict[tuple[str, str, str, str], list[JobProgress]] = {}
     for cell in comparison.cells:
@@ -144,8 +146,9 @@ def energy_table(comparison: Comparison) -> Table:
         "Power, energy and utilisation",
         headings(("mix", "mode"), ("mean power (W)", "J per solo second", "units per joule", "utilisation (%)")),
         "tables/trials.csv",
-        "Of the whole device over the window. J per solo second: energy for as much work as the device does alone in one "
-        "second (power / STP). Arithmetic mean over blocks [95 % t interval] of power and utilisation.",
+        "Of the whole device over the window. J per solo second: energy for as much work as the device does "
+        "alone in one second (power / STP). Arithmetic mean over blocks [95 % t interval] of power and "
+        "utilisation.",
     )
     found = _index(comparison.levels)
     for mix, mode in _cells(comparison.levels):

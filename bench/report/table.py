@@ -7,7 +7,7 @@ from math import isfinite
 from bench.analysis.levels import Level
 from bench.stats.rounding import bare, with_limits
 
-DASH = "–"
+DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from bench.errors import RecordError
 from bench.report.exports import write_tables
 from bench.report.figures.draw import draw_all
 from bench.report.labels import banners, watermark
-from bench.report.methods import methods
 from bench.report.page import Figures, sections
+from bench.stats.quantile import minimum_count
+from bench.stats.verdict import ALPHA, MAX_FAILURE_SHARE, MIN_BLOCKS
 from bench.store.record import Status
 from bench.store.run_folder import RunFolder
 
@@ -71,10 +72,30 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
         "sections": sections(comparison, figures),
         "figures": {name: drawing for name, (drawing, _) in figures.items()},
         "images": {name: _data_uri(path) for name, (_, path) in figures.items()},
-        "methods": methods(comparison),
+        "methods": _methods(comparison),
         "files": files,
         "device": comparison.run.device.get("name", comparison.run.device_request),
     }
+
+
+def _methods(comparison: Comparison) -> list[tuple[str, str]]:
+    """Return headings and paragraphs of the methods section, with the numbers of this run in them."""
+    timing = comparison.plan.timing
+    text = (
+        _environment()
+        .get_template("methods.txt.j2")
+        .render(
+            settle=f"{timing.settle_s:g}",
+            stop=f"{timing.settle_s + timing.window_s:g}",
+            primary=", ".join(comparison.plan.primary),
+            min_blocks=MIN_BLOCKS,
+            alpha=ALPHA,
+            failure_percent=f"{MAX_FAILURE_SHARE * 100:g}",
+            p99_count=minimum_count(0.99),
+        )
+    )
+    paragraphs = (paragraph.split(":\n", 1) for paragraph in text.strip().split("\n\n"))
+    return [(heading, " ".join(words.split())) for heading, words in paragraphs]
 
 
 def _data_uri(png: Path) -> str:

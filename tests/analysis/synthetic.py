@@ -38,6 +38,7 @@ blocks: 6
 SOLO = {"resnet50-training": 1000.0, "bert-base-training": 200.0, "bert-base-batch-inference": 500.0}
 PROGRESS = {"time-slicing": 0.48, "mps": 0.7, "mps-equal": 0.65, "mig": 0.4}
 DEVICE = {"kind": "gpu", "name": "SIMULATED A100-SXM4-80GB", "uuid": "GPU-simulated", "driver_version": "580.1"}
+Fate = tuple[Status, str | None]
 START_S = 1000.0
 ITEMS_PER_STEP = 10.0
 
@@ -62,7 +63,7 @@ class Recipe:
 
     plan_text: str = PLAN
     rate: Callable[[Trial, int], float] = usual_rate
-    status: Callable[[Trial], tuple[Status, str | None] | None] = lambda trial: (Status.OK, None)
+    status: Callable[[Trial], Fate | None] = lambda trial: (Status.OK, None)
     flags: Callable[[Trial], tuple[str, ...]] = lambda trial: ()
     device: Mapping[str, Any] = field(default_factory=lambda: DEVICE)
     software: Callable[[Trial], Mapping[str, Any]] = lambda trial: {"commit": "abc1234", "dirty": False}
@@ -79,19 +80,20 @@ def make_run(results: Path, recipe: Recipe | None = None) -> RunFolder:
     for trial in make_schedule(plan, seed=1).trials:
         fate = recipe.status(trial)
         if fate is not None:
-            _keep(run, recipe, plan, trial, *fate)
+            _keep(run, recipe, plan, trial, fate)
     return run
 
 
 def _run_record(recipe: Recipe) -> RunRecord:
     return RunRecord(
-        run_id="20260101-000000-test", simulated=recipe.simulated, plan_source="plan.yaml", modes=None, preset=False,
-        seed=1, device_request="simulated:a100-80gb", launcher_request="auto", allow_reset=False,
+        run_id="20260101-000000-test", simulated=recipe.simulated, plan_source="plan.yaml", modes=None,
+        preset=False, seed=1, device_request="simulated:a100-80gb", launcher_request="auto", allow_reset=False,
         device=recipe.device, software={"commit": "abc1234", "dirty": False}, created_at="2026-01-01T00:00:00Z",
     )  # fmt: skip
 
 
-def _keep(run: RunFolder, recipe: Recipe, plan: Plan, trial: Trial, status: Status, reason: str | None) -> None:
+def _keep(run: RunFolder, recipe: Recipe, plan: Plan, trial: Trial, fate: Fate) -> None:
+    status, reason = fate
     jobs = trial.mix.jobs if trial.slot is None else (trial.mix.jobs[trial.slot],)
     slots = range(len(trial.mix.jobs)) if trial.slot is None else (trial.slot,)
     window = Window(START_S, START_S + plan.timing.settle_s, START_S + plan.timing.settle_s + plan.timing.window_s)

@@ -9,7 +9,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from bench.analysis.colocation import EXCLUSIVE
 from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, Contrast
-from bench.analysis.levels import Level
 from bench.analysis.metrics import METRICS, RATE, STP
 from bench.analysis.summary import Comparison
 from bench.plan.model import Mix
@@ -113,8 +112,8 @@ def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     return Drawing(
         "ratios",
         "Ratios of the primary contrasts",
-        "Paired log-ratio over blocks with its 95 % t interval, before correction for multiplicity; the verdict is "
-        "after Holm. Beside each: ratio, interval, blocks, verdict.",
+        "Paired log-ratio over blocks, 95 % t interval, not widened for multiplicity; the verdict is after "
+        "Holm. Beside each: ratio, interval, blocks, verdict.",
         figure,
     )
 
@@ -213,7 +212,7 @@ def _shared_legend(panels: Sequence[Axes]) -> None:
     if entries:
         panels[0].figure.legend(
             entries.values(), entries.keys(), loc="outside lower center", ncols=min(5, len(entries)), frameon=False
-        )  # type: ignore[union-attr]
+        )
 
 
 def _log_axis(axes: Axes, values: Iterable[float]) -> None:

@@ -16,7 +16,8 @@ from bench.analysis.trials import UTILISATION, TrialMeasure
 from bench.analysis.windows import CURVE_PROBABILITIES, Vector
 from bench.plan.model import Mix
 from bench.plan.schedule import Role
-from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, plt, wrapped
+from bench.report.figures.style import GREY, Drawing, Look, grid, matrix, wrapped
+from bench.report.table import DASH
 from bench.store.record import TrialRecord
 from bench.store.run_folder import RunFolder
 
@@ -129,9 +130,7 @@ def draw_timeline(comparison: Comparison, run: RunFolder, look: dict[str, Look])
     shown = representatives(comparison)
     if not shown:
         return None
-    figure, panels = plt.subplots(
-        len(CHANNELS), len(shown), figsize=(PAGE_IN, 4.4), sharex="col", sharey="row", squeeze=False, layout="constrained"
-    )  # fmt: skip
+    figure, panels = matrix(len(CHANNELS), len(shown), height_in=4.4)
     for column, chosen in zip(panels.T, shown, strict=True):
         _draw_trial(column, chosen, run.telemetry(chosen.trial.id), look[chosen.mode])
     for axes, (_, label) in zip(panels[:, 0], CHANNELS, strict=True):
@@ -140,7 +139,7 @@ def draw_timeline(comparison: Comparison, run: RunFolder, look: dict[str, Look])
     return Drawing(
         "telemetry",
         "What the device did during one trial of each mode",
-        f"The trial of median STP of each mode in the first mix it has, the window shaded; seconds after the common start. {ids}",
+        f"The trial of median STP of each mode in its first mix; the window is shaded. {ids}",
         _without_empty_limits(figure),
     )
 
@@ -158,7 +157,7 @@ def _draw_trial(column: np.ndarray, chosen: Representative, samples: pd.DataFram
             axes.plot(samples["time_s"], samples[name].astype(float), color=look.colour, linewidth=0.9)
         else:
             axes.text(
-                0.5, 0.5, wrapped(f"– {reasons.get(name, 'not recorded')}", 22, 4), transform=axes.transAxes,
+                0.5, 0.5, wrapped(f"{DASH} {reasons.get(name, 'not recorded')}", 22, 4), transform=axes.transAxes,
                 ha="center", va="center", fontsize=6.5, color=GREY,
             )  # fmt: skip
 

@@ -93,6 +93,19 @@ def grid(panels: int, panel_height_in: float, most_columns: int = 2, **options: 
     return figure, list(axes.flat[:panels])
 
 
+def matrix(rows: int, columns: int, height_in: float) -> tuple[Figure, Any]:
+    """Return a page-wide figure of panels that share the x axis of their column and the y axis of their row."""
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(PAGE_IN, height_in),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+
+
 def wrapped(text: str, width: int = 26, lines: int = 3) -> str:
     """Return a label broken into short lines; what does not fit ends in an ellipsis."""
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …", break_on_hyphens=True)) or text
@@ -103,7 +116,7 @@ def mark(figure: Figure, words: str | None) -> None:
     if words:
         figure.text(
             0.5, 0.5, words, ha="center", va="center", rotation=20, fontsize=min(30, figure.get_figwidth() * 5.2),
-            color="#B00020", alpha=0.16, weight="bold", zorder=100,
+            color="#B00020", alpha=0.16, zorder=100,
         )  # fmt: skip
 
 

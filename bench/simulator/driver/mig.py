@@ -82,9 +82,7 @@ def list_placements(state: DriverState, _: Selection) -> Answer:
 
 def _placement_row(profile: Profile) -> str:
     word = "Placements:" if len(profile.starts) > 1 else "Placement :"
-    return (
-        f"GPU  0 Profile ID {profile.id:>2} {word} {{{','.join(map(str, profile.starts))}}}:{profile.size}\n"
-    )
+    return f"GPU  0 Profile ID {profile.id:>2} {word} {{{','.join(map(str, profile.starts))}}}:{profile.size}\n"
 
 
 def list_gpu_instances(state: DriverState, selection: Selection) -> Answer:
