@@ -21,12 +21,12 @@ from bench.plan.model import Plan
 from bench.plan.schedule import Schedule, make_schedule
 from bench.plan.select import Selection, select_modes
 from bench.progress import Progress
-from bench.report import write_report
 from bench.rig import Rig, find_device, reserved
 from bench.store.record import RunRecord, Status
 from bench.store.resume import supersede_broken_blocks
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
+from bench.verbs.report import tell
 
 EXIT_OK, EXIT_FAILURES, EXIT_INTERRUPTED = 0, 1, 130
 FAILURES = (Status.FAILED, Status.INVALID)
@@ -106,16 +106,8 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
             file=sys.stderr,
         )
         return EXIT_INTERRUPTED
-    _tell(folder)
+    tell(folder)
     return EXIT_FAILURES if any(trial.status in FAILURES for trial in folder.trials()) else EXIT_OK
-
-
-def _tell(folder: RunFolder) -> None:
-    """Print the answer in a sentence per mix, and where the report is."""
-    report = write_report(folder)
-    for sentence in report.answers:
-        print(sentence)
-    print(f"report: {report.page}")
 
 
 def _tell_restored(rig: Rig) -> None:
