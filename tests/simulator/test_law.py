@@ -84,13 +84,9 @@ def parvagpu():
     table = defaultdict(dict)
     with PARVAGPU.open() as file:
         for row in csv.DictReader(file):
-            batch, processes, rate = (
-                float(row[name]) for name in ("batch_size", "mps_processes", "throughput_per_s")
-            )
+            batch, rate = float(row["batch_size"]), float(row["throughput_per_s"])  # rate: of each process
             if rate > 0:  # 0: it did not run
-                table[row["model"], batch][int(row["mig_slices_g"]), int(processes)] = (
-                    batch / rate
-                )  # of each process
+                table[row["model"], batch][int(row["mig_slices_g"]), int(row["mps_processes"])] = batch / rate
     return table
 
 
