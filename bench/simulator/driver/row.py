@@ -18,11 +18,18 @@ else:
 
 Value = str | int | float | bool | None
 NOTHING = "-"
+
+
+def _plain(word: str) -> str:
+    """Undo the escapes of a word; few have any, and loading the codec takes time."""
+    return word.encode("ascii").decode("unicode_escape") if "\\" in word else word
+
+
 READ: dict[str, Callable[[str], Value]] = {
     "bool": "True".__eq__,
     "int": int,
     "float": float,
-    "str": lambda word: word.encode("ascii").decode("unicode_escape"),
+    "str": _plain,
 }
 """How a word becomes a value again, by the annotation of the field."""
 

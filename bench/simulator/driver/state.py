@@ -89,7 +89,7 @@ class DriverState:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DriverState:
         """Read the state from `path`; FileNotFoundError if there is none."""
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return cls.from_text(file.read())
 
     @classmethod
@@ -259,7 +259,7 @@ def updated(path: str | os.PathLike[str]) -> _Update:
 
 def _save(path: str | os.PathLike[str], state: DriverState) -> None:
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="ascii") as file:
+    with open(temporary, "w", encoding="utf-8") as file:
         file.write(state.to_text())
     os.replace(temporary, path)
 
