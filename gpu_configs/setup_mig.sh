@@ -5,14 +5,14 @@ source "${BASH_SOURCE[0]%/*}/lib.sh"
 
 usage() {
     cat <<EOF
-Usage: setup_mig.sh --gpu UUID --layout ID:START[,ID:START...] [--allow-reset] [--dry-run]
+Usage: setup_mig.sh --gpu UUID [--layout ID:START[,ID:START...]] [--allow-reset] [--dry-run]
 
 Turn MIG mode on if it is off, create the instances (each with its full-size compute instance), and read them back.
 What was created is destroyed again if not all of it could be. If exactly this layout is there, nothing is done.
 
   --gpu UUID       the GPU, as nvidia-smi -L names it (GPU-...)
   --layout LIST    profile id and first slice of each instance: 9:0,9:4 is 3g.40gb twice on an A100-80GB
-                   (nvidia-smi mig -lgip lists the ids, -lgipp the places)
+                   (nvidia-smi mig -lgip lists the ids, -lgipp the places); without it only the mode is turned on
   --allow-reset    allow the GPU reset that a change of MIG mode needs on Ampere; only done on an idle GPU
   --dry-run        print the commands that would change something; change nothing
 
@@ -31,7 +31,7 @@ while (($#)); do
     esac
 done
 require_gpu
-[[ $layout =~ ^[0-9]+:[0-9]+(,[0-9]+:[0-9]+)*$ ]] ||
+[[ $layout =~ ^([0-9]+:[0-9]+(,[0-9]+:[0-9]+)*)?$ ]] ||
     die $USAGE "--layout '$layout' is not a list such as 9:0,9:4" "nvidia-smi mig -i $gpu -lgipp lists ids and places"
 IFS=, read -ra wanted <<<"$layout"
 
@@ -124,6 +124,10 @@ case $mig_mode/$mig_pending in
     *) die $UNABLE "this board has no MIG (mig.mode is $mig_mode)" "choose time-slicing or MPS" ;;
 esac
 
+if [[ -z $layout ]]; then
+    [[ $dry_run == yes ]] || result instances '' mode_changed "$mode_changed"
+    exit
+fi
 printf -v before '%s,' "${!gi_name[@]}"
 if ((${#gi_name[@]} == ${#wanted[@]})) && all_there; then
     report

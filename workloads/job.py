@@ -145,10 +145,10 @@ class Job:
         """Return (start, stop) once the start has come; an empty span if asked to stop meanwhile."""
         if not self._asked_to_stop:
             self._emit("ready", warmup=self._warmup.as_dict(), autotune=self._autotune)
-        span_s = None
+        span_s = self._launcher.span()
         while span_s is None and not self._asked_to_stop:
-            span_s = self._launcher.start()
-            time.sleep(0.0 if span_s else POLL_PERIOD_S)
+            time.sleep(POLL_PERIOD_S)
+            span_s = self._launcher.span()
         start_s, stop_s = span_s or (0.0, 0.0)
         while not self._asked_to_stop and (left_s := start_s - now_s()) > 0:
             time.sleep(min(left_s, POLL_PERIOD_S))
@@ -205,7 +205,7 @@ class FolderLauncher:
         self._events.write(json.dumps(event) + "\n")
         self._events.flush()
 
-    def start(self) -> tuple[float, float] | None:
+    def span(self) -> tuple[float, float] | None:
         """Return (start, stop) in seconds if the launcher has named them; exit if it is gone."""
         try:
             instants = json.loads(self._start_file.read_text(encoding="utf-8"))
@@ -213,9 +213,7 @@ class FolderLauncher:
             self._exit_if_orphaned()
             return None
         if instants["protocol"] != PROTOCOL:
-            sys.exit(
-                f"{self._start_file}: protocol {instants['protocol']}, but this job.py speaks {PROTOCOL}"
-            )
+            sys.exit(f"{self._start_file}: protocol {instants['protocol']}, but this job.py speaks {PROTOCOL}")
         return float(instants["start_s"]), float(instants["stop_s"])
 
     def _exit_if_orphaned(self) -> None:
@@ -238,7 +236,7 @@ class NoLauncher:
         elif event["event"] == "done":
             sys.stdout.write(self._summary(event["items"]) + "\n")
 
-    def start(self) -> tuple[float, float]:
+    def span(self) -> tuple[float, float]:
         """Return the span that begins now."""
         start_s = now_s()
         return start_s, start_s + self._seconds

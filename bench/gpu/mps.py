@@ -9,6 +9,7 @@ from bench.gpu.tool import Answer, ask
 
 _TOOL = "nvidia-cuda-mps-control"
 _TIMEOUT_S = 10.0
+_SOCKET_PATH_LIMIT = 107  # of Linux; a daemon with a longer one dies, and only this tells why
 _NO_DAEMON = "Cannot find MPS control daemon process"
 
 
@@ -79,8 +80,10 @@ class MpsControl:
         return tuple(map(int, lines))
 
     def _wrong(self, answer: Answer) -> DeviceError:
+        too_long = len(bytes(self._pipe_directory / "control")) > _SOCKET_PATH_LIMIT
+        reason = f"; no socket fits in a path that long ({_SOCKET_PATH_LIMIT} bytes)" if too_long else ""
         return DeviceError(
             f"the MPS daemon at {self._pipe_directory} was asked and `{answer.command}` said, with exit code "
-            f"{answer.status}:\n  {answer.message or 'nothing'}\n"
+            f"{answer.status}:\n  {answer.message or 'nothing'}{reason}\n"
             "next: look at control.log in its log directory; `python -m bench mode restore` puts the GPU back"
         )

@@ -1,6 +1,5 @@
 """A long-lived `nvidia-smi` that prints a row per period, and the end of it."""
 
-import contextlib
 import os
 import resource
 import signal
@@ -43,21 +42,24 @@ class SampleStream:
         for reader in self._readers:
             reader.start()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process prints no more."""
+        return not self._readers[0].is_alive()
+
     def stop(self) -> StreamEnd:
         """End the process, by SIGTERM and then by SIGKILL, and say how it went."""
-        early = not self._readers[0].is_alive()
+        early = self.ended
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._process.pid, number)
+            os.kill(self._process.pid, number)  # nobody has waited for it, so the pid is still its own
             for reader in self._readers:
-                reader.join(_PATIENCE_S)
+                reader.join(_PATIENCE_S / len(self._readers))
         status, cpu_s = self._reap()
         return StreamEnd(early, status, self._errors.strip(), cpu_s + self._reader_cpu_s)
 
     def _reap(self) -> tuple[int | None, float]:
         """Collect status and processor time; never wait for a process that is stuck inside the driver."""
-        stuck = self._readers[0].is_alive()
-        pid, status, usage = os.wait4(self._process.pid, os.WNOHANG if stuck else 0)
+        pid, status, usage = os.wait4(self._process.pid, 0 if self.ended else os.WNOHANG)
         self._process.returncode = os.waitstatus_to_exitcode(status) if pid else None
         return self._process.returncode, usage.ru_utime + usage.ru_stime
 

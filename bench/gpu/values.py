@@ -16,7 +16,7 @@ _REASONS = {
 }
 ABSENCE_TOKENS = tuple(form for token in _REASONS for form in (token, f"[{token}]"))
 
-_NUMBER = re.compile(r"([-+]?\d+(?:\.\d+)?)(?: ?(?:%|[A-Za-z]{1,4}(?:/s)?))?")
+_NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)(?: (?:%|[A-Za-z]+(?:/s)?))?")
 _HEX = re.compile(r"0x[0-9a-fA-F]+")
 # Identifiers made of digits: driver 595.80 is no number, and neither is serial 0000000000000.
 _TEXT_FIELD = re.compile(r"name$|serial$|uuid$|version$|bus_id$|compute_cap$|^timestamp$|^inforom\.|^pci\.")

@@ -1,8 +1,8 @@
 """Which modes a device can enter at all, told before anything is touched."""
 
 from bench.gpu.device import Device
-from bench.gpu.values import text_or_none
 from bench.gpu.smi import NvidiaSmi
+from bench.gpu.values import text_or_none
 from bench.plan.mode import CpuShared, Exclusive, Mig, Mode
 
 

@@ -34,6 +34,7 @@ class MpsGpu:
     def __post_init__(self) -> None:
         folder = self.device.state_folder / "mps"
         self.pipe_directory, self.log_directory = folder / "pipe", folder / "log"
+        self._known_servers: tuple[int, ...] = ()
         self.control = MpsControl(self.device.tool_environment, self.pipe_directory)
 
     @property
@@ -67,10 +68,14 @@ class MpsGpu:
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         """Check every tenant from the inside and, by the daemon's list of clients, from the outside."""
-        servers = self.control.server_list()
-        clients = frozenset(pid for server in servers for pid in self.control.client_list(server))
+        clients = frozenset(pid for server in self._servers() for pid in self.control.client_list(server))
         return (*tenant_evidence(self.device, grants, identities),
                 *(_membership(seen, clients) for seen in identities))  # fmt: skip
+
+    def _servers(self) -> tuple[int, ...]:
+        """Return the daemon's servers; the first client starts one, and it stays until the daemon quits."""
+        self._known_servers = self._known_servers or self.control.server_list()
+        return self._known_servers
 
     def _grant(self, tenants: int) -> Grant:
         environment = {PIPE_VARIABLE: str(self.pipe_directory)}

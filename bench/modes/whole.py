@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bench.errors import ModeUnavailable
 from bench.gpu.device import Device
+from bench.gpu.smi import NvidiaSmi
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
 from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState, observe
@@ -14,6 +15,7 @@ from bench.plan.mode import Mode
 from bench.plan.model import Mix
 
 PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
+MPS_SERVER = "nvidia-cuda-mps-server"
 
 
 @dataclass
@@ -34,12 +36,16 @@ class WholeGpu:
         return restore_whole(before, self.switch.allow_reset)
 
     def apply(self, before: DeviceState) -> None:
-        """Make the GPU an ordinary one."""
-        make_whole(self.switch, before)
+        """Make the GPU an ordinary one, unless it is one already."""
+        if not before.is_whole:
+            make_whole(self.switch, before)
 
     def verify(self) -> None:
-        """Ask the device again."""
-        self.evidence = state_evidence(observe(self.device), "Default", "Disabled")
+        """Ask the device again, and who computes on it: an MPS server would make clients of our jobs."""
+        smi = NvidiaSmi(self.device.tool_environment)
+        servers = [app.pid for app in smi.compute_apps(self.device.uuid) if app.process_name == MPS_SERVER]
+        nobody = Evidence("MPS servers on the device", [], servers, Grade.READ_BACK, not servers)
+        self.evidence = (*state_evidence(observe(self.device), "Default", "Disabled"), nobody)
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the whole device, and an empty pipe directory.

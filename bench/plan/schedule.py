@@ -58,7 +58,7 @@ class Visit:
 
 @dataclass(frozen=True)
 class Block:
-    """Every mode once, in random order."""
+    """Every mode once, in random order; inside a mode its mixes in random order."""
 
     index: int
     visits: tuple[Visit, ...]
@@ -107,28 +107,38 @@ def _block(plan: Plan, index: int, seed: int, shuffle: random.Random) -> Block:
     shuffle.shuffle(modes)
     visits = []
     for mode in modes:
-        trials = list(_named(_cells(plan, mode), index, mode, seed))
-        shuffle.shuffle(trials)
-        visits.append(Visit(mode, tuple(trials)))
+        groups = _cells(plan, mode)
+        shuffle.shuffle(groups)
+        for group in groups:
+            shuffle.shuffle(group)
+        cells = [cell for group in groups for cell in group]
+        visits.append(Visit(mode, tuple(_named(cells, index, mode, seed))))
     return Block(index, tuple(visits))
 
 
 _Cell = tuple[Role, Mix, int | None]
 
 
-def _cells(plan: Plan, mode: Mode) -> list[_Cell]:
-    """List what runs while `mode` lasts: solo trials in exclusive, else mixes and jobs alone in their share."""
+def _cells(plan: Plan, mode: Mode) -> list[list[_Cell]]:
+    """List what runs while `mode` lasts, in groups that need the device cut in the same way.
+
+    In exclusive these are the jobs, alone; else each mix, with those of its jobs that also run alone in their
+    share (once for each pair of job and share, even where several mixes have it).
+    """
     if isinstance(mode, Exclusive):
         jobs = {job.label: job for mix in plan.mixes for job in mix.jobs}
-        return [(Role.SOLO, Mix(name=label, jobs=(job,)), 0) for label, job in jobs.items()]
-    mixes: list[_Cell] = [(Role.MIX, mix, None) for mix in plan.mixes]
-    alone: dict[tuple[str, str], _Cell] = {}
-    for mix in plan.mixes:
-        for slot, job in enumerate(mix.jobs):
-            share = share_of(mode, mix, slot)
-            if share is not None and len(mix.jobs) > 1:
-                alone.setdefault((job.label, share), (Role.SHARE, mix, slot))
-    return mixes + list(alone.values())
+        return [[(Role.SOLO, Mix(name=label, jobs=(job,)), 0)] for label, job in jobs.items()]
+    seen: set[tuple[str, str]] = set()
+    return [[(Role.MIX, mix, None), *_alone(mode, mix, seen)] for mix in plan.mixes]
+
+
+def _alone(mode: Mode, mix: Mix, seen: set[tuple[str, str]]) -> Iterator[_Cell]:
+    """Yield the jobs of a mix that run alone in their share, and note them in `seen`."""
+    for slot, job in enumerate(mix.jobs):
+        share = share_of(mode, mix, slot)
+        if share is not None and len(mix.jobs) > 1 and (job.label, share) not in seen:
+            seen.add((job.label, share))
+            yield Role.SHARE, mix, slot
 
 
 def _named(cells: Sequence[_Cell], block: int, mode: Mode, seed: int) -> Iterator[Trial]:

@@ -31,6 +31,7 @@ class Span:
     to_s: float
     sm_activity: float  # share of the SMs at work, 0 to 1
     busy: float  # share of time with any kernel running, 0 to 1
+    state: DriverState  # as the driver had it then
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,14 @@ class Board:
         self, from_s: float, to_s: float, residents: Sequence[Resident], step_times_s: Sequence[float]
     ) -> None:
         """Remember for the sampler what the device did while these tenants ran."""
-        factor = speed(self.state.model_key)
+        state = self.state
+        factor = speed(state.model_key)
         shares = [
             (resident.cost.scaling_s / factor / time_s, resident.cost.gpu_s / factor / time_s)
             for resident, time_s in zip(residents, step_times_s, strict=True)
         ]
         activity, busy = (min(1.0, sum(column)) for column in zip(*shares, strict=True))
-        self.spans.append(Span(from_s, to_s, activity, busy))
+        self.spans.append(Span(from_s, to_s, activity, busy, state))
 
 
 def step_cost(workload: Workload, parameters: Mapping[str, object]) -> Cost:

@@ -20,7 +20,7 @@ from bench.simulator.board import (
     step_cost,
     step_noise,
 )
-from bench.simulator.driver.state import Client, DriverState, Refused, granted_sms, memory_mib, updated
+from bench.simulator.driver.state import Client, DriverState, RefusedError, granted_sms, memory_mib, updated
 
 STARTUP_S = 8.0  # imports and model building; assumed, and outside the window
 WARMUP_STEPS = 20
@@ -68,13 +68,14 @@ class _SimulatedJob:
     running: dict[int, "_SimulatedJob"]  # all jobs on the board, this one included once it has the device
     client: Client | None = None
     _status: int | None = None
+    _window: Window | None = None
 
     def begin(self) -> None:
         """Say hello, take the device, warm up; or say what the driver refused."""
         self._say("hello", protocol=PROTOCOL, pid=self.pid, libraries={})
         try:
             self._take_device()
-        except Refused as refusal:
+        except RefusedError as refusal:
             kind = "oom" if "memory" in str(refusal) else "exception"
             self._say("error", kind=kind, message=str(refusal), traceback="")
             self._status = 1
@@ -84,9 +85,9 @@ class _SimulatedJob:
     def exit_status(self) -> int | None:
         """Return None while the window lasts; the co-run is computed when a job is first looked at after it."""
         if self._status is None:
-            window = self._window()
-            if window is not None and self.board.clock.monotonic_s() >= window.stop_s:
-                self._run_together(window)
+            self._window = self._window or self._read_window()
+            if self._window and self.board.clock.monotonic_s() >= self._window.stop_s:
+                self._run_together(self._window)
         return self._status
 
     def host_pids(self) -> tuple[int, ...]:
@@ -105,13 +106,17 @@ class _SimulatedJob:
             state.remove_client(self.pid)
 
     def _take_device(self) -> None:
-        """Open a context and allocate; raises Refused in the driver's words."""
+        """Open a context and allocate; raises RefusedError in the driver's words."""
         grant = self.tenant.grant
         with updated(self.board.state_file) as state:
             client = state.add_client(
-                self.pid, self.tenant.workload.module, grant.device_id or "", self._need_mib(),
-                grant.environment.get(PIPE_VARIABLE), _percentage(grant.environment.get(PERCENTAGE_VARIABLE)),
-            )  # fmt: skip
+                self.pid,
+                self.tenant.workload.module,
+                grant.device_id or "",
+                self._need_mib(),
+                mps_pipe_directory=grant.environment.get(PIPE_VARIABLE),
+                active_thread_percentage=_percentage(grant.environment.get(PERCENTAGE_VARIABLE)),
+            )
             self._fit_memory(state, client)
         self.client = client
         self.running[self.pid] = self
@@ -121,14 +126,14 @@ class _SimulatedJob:
         return round(self.tenant.workload.simulation.gpu_memory_gb * MIB_PER_GB) + CONTEXT_MIB
 
     def _fit_memory(self, state: DriverState, client: Client) -> None:
-        """Raise Refused where the tenants together, or this one under its MPS limit, do not fit."""
+        """Raise RefusedError where the tenants together, or this one under its MPS limit, do not fit."""
         used = sum(other.memory_mib for other in state.clients if other.device == client.device)
         capacity = memory_mib(state, client.device)
         limit = _memory_limit_mib(self.tenant.grant.environment.get(MEMORY_LIMIT_VARIABLE))
         if limit is not None and state.daemon_of(client) and client.memory_mib > limit:
-            raise Refused(f"CUDA out of memory: needs {client.memory_mib} MiB, the MPS limit is {limit} MiB")
+            raise RefusedError(f"CUDA out of memory: needs {client.memory_mib} MiB, the MPS limit is {limit} MiB")
         if used > capacity:
-            raise Refused(f"CUDA out of memory: {used} MiB needed on a device of {capacity} MiB")
+            raise RefusedError(f"CUDA out of memory: {used} MiB needed on a device of {capacity} MiB")
 
     def _identify(self, state: DriverState, client: Client) -> None:
         percentage, pipe = client.active_thread_percentage, client.mps_pipe_directory
@@ -188,7 +193,7 @@ class _SimulatedJob:
     def _items_per_step(self) -> int:
         return int(str(self.tenant.parameters.get("batch_size", 1)))
 
-    def _window(self) -> Window | None:
+    def _read_window(self) -> Window | None:
         try:
             signal = json.loads((self.tenant.folder / START_FILE).read_text())
         except FileNotFoundError:

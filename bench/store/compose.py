@@ -34,12 +34,10 @@ def measured(
     """Return the record of a trial whose jobs were started."""
     proof = (*evidence, *corun.evidence)
     status, reason = _judge(proof, corun)
-    window = corun.window
     return _record(
         run, trial, launcher.name, started_at, status=status, reason=reason,
         tenants=tuple(_tenant(outcome, launcher) for outcome in corun.outcomes),
-        window=window and WindowRecord(settle_s=round(window.settle_s - window.start_s, 6),
-                                       stop_s=round(window.stop_s - window.start_s, 6)),
+        window=_window(corun),
         evidence=tuple(each.as_record() for each in proof),
         telemetry=_telemetry(telemetry), flags=tuple(flags), sampler_cpu_s=telemetry.sampler_cpu_s,
     )  # fmt: skip
@@ -104,11 +102,19 @@ def _tenant(outcome: Outcome, launcher: Launcher) -> TenantRecord:
     )  # fmt: skip
 
 
+def _window(corun: CoRun) -> WindowRecord | None:
+    if corun.window is None:
+        return None
+    start_s, settle_s, stop_s = corun.window.start_s, corun.window.settle_s, corun.window.stop_s
+    return WindowRecord(settle_s=round(settle_s - start_s, 6), stop_s=round(stop_s - start_s, 6))
+
+
 def _telemetry(telemetry: Telemetry) -> TelemetryRecord:
     return TelemetryRecord(
         requested_period_s=telemetry.requested_period_s,
         achieved_period_s=telemetry.achieved_period_s,
         longest_gap_s=telemetry.longest_gap_s,
         reasons=telemetry.reasons,
+        sources=telemetry.sources,
         remarks=telemetry.remarks,
     )

@@ -63,6 +63,7 @@ class TelemetryRecord(_Record):
     achieved_period_s: float | None
     longest_gap_s: float | None
     reasons: Mapping[str, str]
+    sources: Mapping[str, str]
     remarks: tuple[str, ...]
 
 

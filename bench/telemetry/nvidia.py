@@ -60,6 +60,11 @@ class NvidiaWatch:
         self._energy = energy
         self._period_s = period_s
 
+    @property
+    def ended(self) -> bool:
+        """Whether no more samples will come."""
+        return self._stream.ended
+
     def result(self) -> Telemetry:
         """Return what was seen up to now; whole once the context of the watch has been left."""
         telemetry = parse_stream(list(self._stream.received), self._period_s)

@@ -3,13 +3,13 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
-from bench.gpu.table import SEPARATOR, Column, parse_header
+from bench.gpu.table import Column, parse_header
 from bench.gpu.values import ABSENCE_TOKENS, Absent
 from bench.telemetry.contract import Telemetry
 
@@ -34,7 +34,7 @@ FIELDS_BY_COLUMN: dict[str, tuple[str, ...]] = {
 SAMPLED_FIELDS = tuple(field for fields in FIELDS_BY_COLUMN.values() for field in fields)
 
 Line = tuple[float, str]
-Values: TypeAlias = "pd.Series[Any]"
+Values = np.ndarray[Any, Any] | pd.api.extensions.ExtensionArray
 
 _NOT_SAMPLED = "the driver does not know this field"
 
@@ -55,14 +55,15 @@ def parse_stream(lines: Sequence[Line], requested_period_s: float | None = None)
     found = {column: _first_with_values(column, fields, cells) for column, fields in FIELDS_BY_COLUMN.items()}
     samples = pd.DataFrame({"time_s": time_s} | {column: values for column, (_, values) in found.items()})
     gaps_s = np.diff(time_s)
+    achieved_period_s = float(np.median(gaps_s)) if gaps_s.size else None
     return Telemetry(
         samples=samples,
         reasons=_reasons(found, columns, rows, strays),
         sources={column: source for column, (source, _) in found.items() if source},
         requested_period_s=requested_period_s,
-        achieved_period_s=float(np.median(gaps_s)) if gaps_s.size else None,
+        achieved_period_s=achieved_period_s,
         longest_gap_s=float(gaps_s.max()) if gaps_s.size else None,
-        remarks=(*_stray_remarks(strays), *_oddities(samples)),
+        remarks=(*_stray_remarks(strays), *_oddities(samples), *_bursts(achieved_period_s, requested_period_s)),
     )
 
 
@@ -104,20 +105,21 @@ def _first_with_values(column: str, fields: Sequence[str], cells: pd.DataFrame) 
     for field in fields:
         if field in cells:
             values = _values(column, cells[field])
-            if not values.isna().all():
+            if not pd.isna(values).all():
                 return field, values
-    return None, _values(column, pd.Series(np.nan, index=range(len(cells))))
+    return None, _values(column, pd.Series(np.full(len(cells), np.nan)))
 
 
-def _values(column: str, cells: Values) -> Values:
+def _values(column: str, cells: "pd.Series[Any]") -> Values:
     if column == "pstate":
-        return cells.astype("string")
+        return cells.astype("string").array
     if column == "event_reasons":
         masks = [int(cell, 16) if isinstance(cell, str) and cell.startswith("0x") else pd.NA for cell in cells]
-        return pd.Series(pd.array(masks, dtype="UInt64"))
+        return pd.array(masks, dtype="UInt64")
     if not is_numeric_dtype(cells):  # units, or a token that nobody has seen before
-        cells = cells.astype("string").str.extract(r"^(-?\d+(?:\.\d+)?)(?: |$)", expand=False)
-    return pd.to_numeric(cells).astype("float64")
+        numbers = cells.astype("string").str.extract(r"^(-?\d+(?:\.\d+)?)(?: |$)", expand=False)
+        return numbers.to_numpy(dtype="float64", na_value=np.nan)
+    return cells.to_numpy(dtype="float64")
 
 
 def _reasons(
@@ -130,10 +132,8 @@ def _reasons(
     silent = [column for column, (source, _) in found.items() if source is None]
     if not rows:
         return dict.fromkeys(silent, strays[0] if strays else "no sample was received")
-    first = {
-        _current_name(column.field): cell
-        for column, cell in zip(columns, rows[0][1].split(SEPARATOR), strict=True)
-    }
+    cells = map(str.strip, rows[0][1].split(","))
+    first = {_current_name(column.field): cell for column, cell in zip(columns, cells, strict=True)}
     tokens = {column: next((first[f] for f in FIELDS_BY_COLUMN[column] if f in first), None) for column in silent}
     return {column: Absent(token).reason if token else _NOT_SAMPLED for column, token in tokens.items()}
 
@@ -148,11 +148,11 @@ def _stray_remarks(strays: Sequence[str]) -> list[str]:
 def _oddities(samples: pd.DataFrame) -> list[str]:
     """Find columns that fell silent and a power reading that never moved; both were seen on real hosts."""
     count = len(samples)
-    last_seen = {column: samples[column].last_valid_index() for column in FIELDS_BY_COLUMN}
+    columns = list(FIELDS_BY_COLUMN)
+    seen = samples[columns].notna().to_numpy()
     remarks = [
-        f"{column}: no value after sample {last + 1} of {count}"
-        for column, last in last_seen.items()
-        if isinstance(last, int) and count - (last + 1) >= _LOST_ROWS
+        f"{columns[place]}: no value after sample {np.flatnonzero(seen[:, place])[-1] + 1} of {count}"
+        for place in np.flatnonzero(seen.any(axis=0) & ~seen[-_LOST_ROWS:].any(axis=0))
     ]
     span_s = float(np.ptp(samples["time_s"])) if count else 0.0
     power_w = samples["power_w"].dropna().unique()
@@ -161,3 +161,10 @@ def _oddities(samples: pd.DataFrame) -> list[str]:
             f"power_w: {power_w[0]:g} in all {count} samples over {span_s:.0f} s; the sensor may be frozen"
         )
     return remarks
+
+
+def _bursts(achieved_period_s: float | None, requested_period_s: float | None) -> list[str]:
+    """Tell of stamps that cannot be true: lines that were held back and arrived together."""
+    if achieved_period_s is None or requested_period_s is None or achieved_period_s > requested_period_s / 2:
+        return []
+    return [f"samples arrived in bursts ({achieved_period_s:.3g} s apart instead of {requested_period_s:g} s)"]

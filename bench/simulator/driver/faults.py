@@ -31,7 +31,7 @@ def intervene(tool: str, said: str) -> int | None:
 
 def _take(path: str, tool: str, said: str) -> dict[str, Any] | None:
     """Find the rule that applies and count it down, under a lock: tools run side by side."""
-    with open(path, "r+", encoding="utf-8") as file:  # noqa: PTH123
+    with open(path, "r+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         rules: list[dict[str, Any]] = json.load(file)
         for rule in rules:

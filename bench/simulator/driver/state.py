@@ -41,7 +41,7 @@ class Daemon(NamedTuple):
 
     pid: int
     pipe_directory: str
-    device: str | None
+    device: str
     active_thread_percentage: float = 100.0
     server_pid: int | None = None
     server_uid: int | None = None
@@ -88,7 +88,7 @@ class DriverState:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "DriverState":
         """Read the state from `path`; FileNotFoundError if there is none."""
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 -- pathlib costs every call 4 ms
+        with open(path, encoding="utf-8") as file:
             return cls.from_json(json.load(file))
 
     @classmethod
@@ -141,9 +141,9 @@ class DriverState:
         return next((d for d in self.daemons if d.pipe_directory == pipe_directory), None)
 
     def daemon_of(self, client: Client) -> Daemon | None:
-        """Return the daemon that serves `client`; None if it runs beside MPS, which CUDA does without a word."""
+        """Return the daemon that serves `client`; None if it runs beside MPS, as CUDA does without a word."""
         daemon = self.daemon_at(client.mps_pipe_directory)
-        return daemon if daemon and daemon.device in {None, client.device} else None
+        return daemon if daemon and daemon.device == client.device else None
 
     def clients_of(self, daemon: Daemon) -> list[Client]:
         """Return the clients of the daemon's server."""
@@ -212,7 +212,7 @@ def _instance(row: dict[str, Any]) -> GpuInstance:
 def create(path: str | os.PathLike[str], model: str, gpu_uuid: str) -> DriverState:
     """Write a fresh state for one GPU of `model` (a key of MODELS) at `path`, and return it."""
     state = DriverState(MODELS[model].key, gpu_uuid)
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)  # noqa: PTH103, PTH120, PTH100
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     _save(path, state)
     return state
 
@@ -234,9 +234,9 @@ def updated(path: str | os.PathLike[str]) -> Iterator[DriverState]:
 
 def _save(path: str | os.PathLike[str], state: DriverState) -> None:
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:  # noqa: PTH123
+    with open(temporary, "w", encoding="utf-8") as file:
         file.write(json.dumps(state.to_json(), indent=1) + "\n")
-    os.replace(temporary, path)  # noqa: PTH105
+    os.replace(temporary, path)
 
 
 def _mig_device(state: DriverState, uuid: str) -> tuple[GpuInstance, ComputeInstance]:

@@ -1,0 +1,127 @@
+"""The verbs of `python -m bench`. Set-up errors are printed plainly, without a trace.
+
+Imports of the other rooms wait until a verb runs, so that `--help` answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+EXIT_OK, EXIT_FAILURES, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
+RUN_EXAMPLES = """\
+examples:
+  run_experiments.py --mode mps                      MPS against taking turns; simulated where there is no GPU
+  run_experiments.py --mode all --device cuda:0      every way of sharing GPU 0
+  run_experiments.py --plan my_plan.yaml --dry-run   the schedule of your own plan, and how long it takes
+  run_experiments.py --resume results/RUN            go on with a run that was interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None, program: str = "python -m bench") -> int:
+    """Run one verb and return the exit code: 0 all ok, 1 some failed, 2 refused, 130 interrupted."""
+    options = _parser(program).parse_args(arguments)
+    try:
+        return _conduct(options)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("bench", "workloads"):
+            raise
+        print(
+            f"the Python package {error.name} is missing; install with:\n  {_install_command()}", file=sys.stderr
+        )
+        return EXIT_REFUSED
+    except BrokenPipeError:
+        return EXIT_OK
+
+
+def _conduct(options: argparse.Namespace) -> int:
+    from bench.errors import BenchError, SetupError
+
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    try:
+        return verb(options)
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return EXIT_REFUSED
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILURES
+
+
+def _install_command() -> str:
+    return f"{sys.executable} -m pip install -e ."
+
+
+def _run(options: argparse.Namespace) -> int:
+    from bench.verbs import run
+
+    return run.resume(options) if options.resume else run.start(options)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from bench.verbs import report
+
+    return report.report(options)
+
+
+def _mode(options: argparse.Namespace) -> int:
+    from bench.verbs import mode
+
+    return mode.mode(options)
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=program, description="Measure which way of sharing one NVIDIA GPU serves a mix of jobs best."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add_run(verbs)
+    report = verbs.add_parser("report", help="rebuild the report of a run from its records")
+    report.add_argument("run", metavar="RUN", help="the folder of a run, under results/")
+    report.set_defaults(verb=_report)
+    mode = verbs.add_parser("mode", help="look at a device's sharing mode, or put back what a killed run left")
+    mode.add_argument("action", choices=["status", "restore"])
+    _add_device(mode)
+    mode.add_argument("--allow-reset", action="store_true", help="allow a GPU reset where restoring needs one")
+    mode.set_defaults(verb=_mode)
+    return parser
+
+
+def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    run = verbs.add_parser(
+        "run", help="measure a plan", description="Measure a plan and write a report.", epilog=RUN_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    run.add_argument(
+        "--mode", action="append", metavar="MODE", default=[],
+        help="exclusive, time-slicing, mps, mps-equal, mig, cpu-shared or all; repeat it, or give a comma list "
+        "(default: the modes of the plan)",
+    )  # fmt: skip
+    run.add_argument(
+        "--plan", metavar="NAME_OR_PATH", default=None, help="smoke, standard, or a YAML file (default: standard)"
+    )
+    _add_device(run)
+    run.add_argument(
+        "--launcher",
+        choices=["auto", "docker", "process"],
+        default=None,
+        help="how jobs are started (default: auto)",
+    )
+    run.add_argument("--results", metavar="DIR", default=None, help="where runs are kept (default: results/)")
+    run.add_argument("--resume", metavar="RUN_DIR", help="go on with this run; everything else is taken from it")
+    run.add_argument(
+        "--seed", type=int, default=None, help="seed of the randomised order (default: drawn, and stored)"
+    )
+    run.add_argument("--allow-reset", action="store_true", help="allow the GPU reset that MIG needs on Ampere")
+    run.add_argument(
+        "--dry-run", action="store_true", help="print the schedule and how long it takes; touch nothing"
+    )
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+    run.set_defaults(verb=_run)
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", metavar="DEVICE", default=None,
+        help="auto, cuda[:INDEX_OR_UUID], cpu or simulated[:MODEL] (default: auto, which simulates only where "
+        "there is no NVIDIA device at all)",
+    )  # fmt: skip

@@ -1,0 +1,105 @@
+"""What a run is conducted on: a device, a way to launch jobs on it, a way to watch it, and a clock.
+
+The only room that knows both the real world and the simulated one.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bench.clock import Clock, SystemClock
+from bench.errors import SetupError
+from bench.gpu.device import Device
+from bench.gpu.inventory import cpu_device, find_gpu, fingerprint, nvidia_present
+from bench.gpu.lock import held
+from bench.launch.contract import Launcher
+from bench.launch.process import ProcessLauncher
+from bench.modes.switch import Switch
+from bench.plan.catalog import Workload
+from bench.telemetry.contract import Sampler
+from bench.telemetry.nothing import NoSampler
+from bench.telemetry.nvidia import NvidiaSampler
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Everything outside the plan that a run needs."""
+
+    device: Device
+    launcher: Launcher
+    sampler: Sampler
+    clock: Clock
+    switch: Switch
+    description: Mapping[str, Any]  # what identifies the set-up; kept in every record
+
+
+def find_device(request: str) -> Device:
+    """Return the device of `--device auto|cuda[:INDEX_OR_UUID]|cpu|simulated[:MODEL]`.
+
+    `auto` simulates only where there is no NVIDIA device at all; a broken driver is an error.
+    """
+    kind, _, which = request.partition(":")
+    if kind == "auto" and not which:
+        kind = "cuda" if nvidia_present(os.environ) else "simulated"
+    match kind:
+        case "cuda":
+            return find_gpu(which or None, os.environ)
+        case "cpu" if not which:
+            return cpu_device()
+        case "simulated":
+            from bench.simulator.machine import simulated_device  # noqa: PLC0415 - only a simulated run needs it
+
+            return simulated_device(which or None)
+    raise SetupError(f"--device {request}: use auto, cpu, cuda[:INDEX_OR_UUID] or simulated[:MODEL]")
+
+
+@contextmanager
+def reserved(device: Device, launcher: str, allow_reset: bool, workloads: list[Workload]) -> Iterator[Rig]:
+    """Hold the device's lock and build the rig; raises SetupError where something must be mended first."""
+    with held(device) as lock:
+        switch = Switch(device, allow_reset or device.simulated, lock.fd)
+        rig = _simulated_rig(switch, launcher) if device.simulated else _real_rig(switch, launcher, workloads)
+        rig.launcher.preflight(workloads)
+        rig.launcher.clean_up()
+        yield rig
+
+
+def _simulated_rig(switch: Switch, launcher: str) -> Rig:
+    from bench.simulator.boards import validation  # noqa: PLC0415 - only a simulated run needs these
+    from bench.simulator.launcher import SimulatedLauncher  # noqa: PLC0415
+    from bench.simulator.machine import board_of, model_of  # noqa: PLC0415
+    from bench.simulator.sampler import SimulatedSampler  # noqa: PLC0415
+
+    if launcher != "auto":
+        raise SetupError(f"--launcher {launcher}: a simulated device launches simulated jobs only; leave it out")
+    board = board_of(switch.device)
+    model = model_of(switch.device)
+    description = {**_describe(switch.device), "model": model, "model_validation": validation(model)}
+    return Rig(switch.device, SimulatedLauncher(board), SimulatedSampler(board), board.clock, switch, description)
+
+
+def _real_rig(switch: Switch, launcher: str, workloads: list[Workload]) -> Rig:
+    clock = SystemClock()
+    device = switch.device
+    sampler: Sampler = NvidiaSampler(device, clock)
+    if device.kind == "cpu":
+        sampler = NoSampler("the host's cores have no NVIDIA telemetry")
+    return Rig(device, _launcher(launcher, workloads, device), sampler, clock, switch, _describe(device))
+
+
+def _launcher(request: str, workloads: list[Workload], device: Device) -> Launcher:
+    """Return the launcher; `auto` takes containers where an engine and the images are there, else processes."""
+    if request == "process":
+        return ProcessLauncher()
+    from bench.launch.docker import DockerLauncher, why_not_docker  # noqa: PLC0415 - imports docker
+
+    gpu = device.uuid if device.kind == "gpu" else None
+    if request == "docker" or why_not_docker(workloads, gpu) is None:
+        return DockerLauncher(gpu)
+    return ProcessLauncher()
+
+
+def _describe(device: Device) -> dict[str, Any]:
+    return {"kind": device.kind, "simulated": device.simulated, **fingerprint(device)}

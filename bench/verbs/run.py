@@ -1,0 +1,167 @@
+"""`run`: from command line to report, for a new run or one that goes on."""
+
+import argparse
+import secrets
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bench.clock import utc_now
+from bench.errors import ModeUnavailable, SetupError
+from bench.experiment import Experiment
+from bench.gpu.device import Device
+from bench.launch.tenants import refuse_beyond_host
+from bench.modes.availability import why_unavailable
+from bench.modes.entering import recover
+from bench.plan.catalog import Workload, load_catalog
+from bench.plan.load import PRESET_FOLDER, find_plan, load_plan
+from bench.plan.model import Plan
+from bench.plan.schedule import Schedule, make_schedule
+from bench.plan.select import Selection, select_modes
+from bench.progress import Progress
+from bench.rig import Rig, find_device, reserved
+from bench.store.record import RunRecord, Status
+from bench.store.resume import supersede_broken_blocks
+from bench.store.run_folder import RunFolder, run_id
+from bench.store.software import software
+from bench.verbs.report import tell
+
+EXIT_OK, EXIT_FAILURES, EXIT_INTERRUPTED = 0, 1, 130
+FAILURES = (Status.FAILED, Status.INVALID)
+DEFAULTS: dict[str, Any] = {"plan": "standard", "device": "auto", "launcher": "auto", "results": "results"}
+TAKEN_FROM_FOLDER = ("mode", "plan", "device", "launcher", "results", "seed", "allow_reset")
+
+
+def start(options: argparse.Namespace) -> int:
+    """Measure a plan in a new folder."""
+    for name, value in DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    device = find_device(options.device)
+    path = find_plan(options.plan, device.kind)
+    preset = path.parent == PRESET_FOLDER
+    names = [name for text in options.mode for name in text.split(",") if name]
+    selection = select_modes(load_plan(path, load_catalog()), names, preset, device.kind)
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    schedule = make_schedule(selection.plan, seed)
+    _refuse_impossible(selection, device, options.allow_reset)
+    if options.dry_run:
+        _print_schedule(schedule, device)
+        return EXIT_OK
+    with reserved(device, options.launcher, options.allow_reset, _workloads(selection.plan)) as rig:
+        now = utc_now()
+        record = RunRecord(
+            run_id=run_id(now, selection.plan.name, device.name),
+            simulated=device.simulated,
+            plan_source=options.plan,
+            modes=tuple(names) or None,
+            preset=preset,
+            seed=seed,
+            device_request=_exact(options.device, device),
+            launcher_request=options.launcher,
+            allow_reset=options.allow_reset,
+            device=rig.description,
+            software=software(),
+            created_at=now.isoformat(),
+        )
+        folder = RunFolder.create(Path(options.results), record, path.read_text(encoding="utf-8"))
+        return _conduct(schedule, rig, folder, options.quiet)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Go on with a run; everything but --quiet and --dry-run is taken from its folder."""
+    given = [f"--{name.replace('_', '-')}" for name in TAKEN_FROM_FOLDER if getattr(options, name)]
+    if given:
+        raise SetupError(f"--resume takes {', '.join(given)} from the run's folder; leave it out")
+    folder = RunFolder.open(Path(options.resume))
+    record = folder.record
+    device = find_device(record.device_request)
+    plan = load_plan(folder.plan_file, load_catalog())
+    selection = select_modes(plan, record.modes or (), record.preset, device.kind)
+    schedule = make_schedule(selection.plan, record.seed)
+    if options.dry_run:
+        _print_schedule(schedule, device)
+        return EXIT_OK
+    with reserved(device, record.launcher_request, record.allow_reset, _workloads(plan)) as rig:
+        _refuse_other_setup(record, rig)
+        for block in supersede_broken_blocks(folder, schedule):
+            print(f"block {block} was interrupted for long or by a reboot and is repeated whole", file=sys.stderr)
+        return _conduct(schedule, rig, folder, options.quiet)
+
+
+def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> int:
+    """Measure what is missing, write the report, and say the answer."""
+    done = sum(folder.has(trial.id) for trial in schedule.trials)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    _tell_restored(rig)
+    try:
+        with Progress(schedule, done, quiet) as progress:
+            Experiment(rig, folder, load_catalog(), progress).conduct(schedule)
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; the device is as it was, and every finished trial is kept. Go on with:\n"
+            f"  python run_experiments.py --resume {folder.path}",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
+    tell(folder)
+    return EXIT_FAILURES if any(trial.status in FAILURES for trial in folder.trials()) else EXIT_OK
+
+
+def _tell_restored(rig: Rig) -> None:
+    """Put back what a killed runner left before anything is measured."""
+    if rig.device.kind == "gpu" and (journal := recover(rig.switch)):
+        print(f"put the GPU back from mode {journal.mode}, which a killed run had left", file=sys.stderr)
+
+
+def _refuse_impossible(selection: Selection, device: Device, allow_reset: bool) -> None:
+    """Refuse, before anything is touched, what was asked for by name and cannot be had here."""
+    if device.kind == "gpu" and not device.simulated:
+        refuse_beyond_host(selection.plan, load_catalog())
+    for mode in selection.plan.modes:
+        why = why_unavailable(mode, device, allow_reset or device.simulated)
+        if why and mode.label in selection.required:
+            raise ModeUnavailable(f"mode {mode.label}: {why}")
+
+
+def _refuse_other_setup(record: RunRecord, rig: Rig) -> None:
+    """Refuse to go on with a run on another device, driver or code than it began on."""
+    here = {**rig.description, "commit": software()["commit"]}
+    then = {**record.device, "commit": record.software.get("commit")}
+    for name, value in then.items():
+        if here.get(name) != value:
+            raise SetupError(
+                f"this run began with {name} = {value!r}, here it is {here.get(name)!r}; start a new run"
+            )
+
+
+def _workloads(plan: Plan) -> list[Workload]:
+    catalog = load_catalog()
+    return [catalog[name] for name in dict.fromkeys(job.workload for mix in plan.mixes for job in mix.jobs)]
+
+
+def _exact(request: str, device: Device) -> str:
+    """Return a request that finds this very device again."""
+    if request == "auto":
+        return f"cuda:{device.uuid}" if not device.simulated else "simulated"
+    return f"cuda:{device.uuid}" if request.startswith("cuda") else request
+
+
+def _print_schedule(schedule: Schedule, device: Device) -> None:
+    print(f"device: {device.name}")
+    for trial in schedule.trials:
+        alone = "" if trial.slot is None or trial.role == "solo" else f", {trial.tenants[0]} alone in its share"
+        print(f"block {trial.block:>2}  {trial.mode.label:<14} {trial.mix.name}{alone}")
+    hours = schedule.measured_s / 3600
+    timing = schedule.timing
+    print(
+        f"{len(schedule.trials)} trials in {len(schedule.blocks)} blocks, {timing.settle_s:g} s to settle and "
+        f"{timing.window_s:g} s of window each: {hours:.2f} h of measuring;\n"
+        "starting jobs and switching modes come on top"
+    )
+
+
+def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

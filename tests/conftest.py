@@ -1,0 +1,27 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+EXCERPTS = Path(__file__).parent / "fixtures" / "nvidia_smi"
+
+
+@pytest.fixture
+def excerpt() -> Callable[[str], str]:
+    """Read one of the genuine excerpts."""
+    return lambda name: (EXCERPTS / name).read_text()
+
+
+@pytest.fixture
+def tool(tmp_path: Path) -> Callable[[str, str], dict[str, str]]:
+    """Write a shell script in a tool's name, and return an environment whose PATH finds it first."""
+
+    def write(name: str, body: str) -> dict[str, str]:
+        script = tmp_path / "bin" / name
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!/bin/sh\n{body}\n")
+        script.chmod(0o755)
+        return {**os.environ, "PATH": f"{script.parent}:{os.environ['PATH']}", "EXCERPTS": str(EXCERPTS)}
+
+    return write

@@ -1,0 +1,68 @@
+"""What a user is told where there is an engine, but not all that it needs."""
+
+from collections.abc import Callable
+
+import docker
+import pytest
+
+from bench.errors import LaunchError, SetupError
+from bench.launch.contract import Handle, Tenant
+from bench.launch.docker import DockerLauncher
+from bench.plan.catalog import Workload
+
+pytestmark = pytest.mark.docker
+
+TOOLKIT_COMMAND = "nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+GPU = "GPU-00000000-0000-0000-0000-000000000000"
+
+
+def test_all_missing_images_are_named_with_the_command_that_builds_them(
+    launcher: DockerLauncher, workload: Workload
+) -> None:
+    lost = [workload.model_copy(update={"image": name}) for name in ("no/such-b", "no/such-a")]
+    with pytest.raises(SetupError, match=r"no/such-a, no/such-b; .*dockerfiles/build_all\.sh"):
+        launcher.preflight([workload, *lost])
+
+
+def test_an_image_that_vanished_fails_the_launch(
+    launcher: DockerLauncher, workload: Workload, make_tenant: Callable[..., Tenant]
+) -> None:
+    lost = workload.model_copy(update={"image": "no/such-image"})
+    with pytest.raises(LaunchError, match=r"dockerfiles/build_all\.sh"):
+        launcher.start(make_tenant("", workload=lost))
+
+
+def test_a_program_that_the_image_lacks_fails_the_job_and_its_log_says_why(
+    launch: Callable[..., tuple[Handle, Tenant]], ended: Callable[[Handle], int], workload: Workload
+) -> None:
+    handle, tenant = launch("", workload=workload.model_copy(update={"module": "no_such_module"}))
+    assert ended(handle) == 1
+    handle.remove()
+    assert "no_such_module" in tenant.log_file.read_text()
+
+
+@pytest.fixture
+def engine_without_toolkit(launcher: DockerLauncher) -> None:
+    if "nvidia" in docker.from_env().info()["Runtimes"]:
+        pytest.skip("this engine has the NVIDIA container toolkit")
+
+
+@pytest.mark.usefixtures("engine_without_toolkit")
+def test_missing_toolkit_is_found_before_anything_runs(workload: Workload) -> None:
+    with pytest.raises(SetupError, match=TOOLKIT_COMMAND):
+        DockerLauncher(gpu=GPU).preflight([workload])
+
+
+@pytest.mark.usefixtures("engine_without_toolkit")
+def test_missing_toolkit_fails_the_launch_and_leaves_no_container(
+    launcher: DockerLauncher, make_tenant: Callable[..., Tenant]
+) -> None:
+    with pytest.raises(LaunchError, match=TOOLKIT_COMMAND):
+        launcher.start(make_tenant("", device_id=GPU, run_id="no-toolkit"))
+    assert docker.from_env().containers.list(all=True, filters={"label": "bench.run=no-toolkit"}) == []
+
+
+def test_provenance_names_the_image_by_its_content(launcher: DockerLauncher, workload: Workload) -> None:
+    provenance = launcher.provenance(workload)
+    assert provenance["image"] == workload.image
+    assert (provenance["image_id"] or "").startswith("sha256:")
