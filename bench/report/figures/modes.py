@@ -109,7 +109,7 @@ def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     axes.axvline(1, color=GREY, linewidth=0.9)
     axes.set_yticks(range(len(lines)), [label for label, _ in lines])
     for tick, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
-        tick.set_fontstyle("italic" if row is None else "normal")
+        tick.set_color("black" if row is None else GREY)
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.set_xlabel("ratio of the mode to what it is compared with (log axis)")
     _log_axis(axes, [x for row in rows for x in (row.ratio, row.ci_low, row.ci_high) if x])
@@ -168,13 +168,13 @@ def _geometric(values: Sequence[float]) -> Interval:
 def _column(axes: Axes, x: float, blocks: Sequence[float], look: Look) -> None:
     """Draw the blocks of one mode side by side in order, and their mean with interval."""
     offsets = np.linspace(-_SPREAD, _SPREAD, len(blocks)) if len(blocks) > 1 else np.zeros(len(blocks))
-    axes.scatter(x + offsets, blocks, s=7, color=look.colour, alpha=0.45, linewidths=0, zorder=2)
+    axes.scatter(x - 0.14 + offsets, blocks, s=7, color=look.colour, alpha=0.45, linewidths=0, zorder=2)
     mean = _geometric(blocks)
     if mean.value is not None:
         bars = (
             None if mean.low is None or mean.high is None else [[mean.value - mean.low], [mean.high - mean.value]]
         )
-        axes.errorbar(x + 0.3, mean.value, yerr=bars, **_marks(look))
+        axes.errorbar(x + 0.2, mean.value, yerr=bars, **_marks(look))
 
 
 def _interval(axes: Axes, y: float, of: Interval, look: Look, label: str | None = None) -> None:
