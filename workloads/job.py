@@ -213,9 +213,7 @@ class FolderLauncher:
             self._exit_if_orphaned()
             return None
         if instants["protocol"] != PROTOCOL:
-            sys.exit(
-                f"{self._start_file}: protocol {instants['protocol']}, but this job.py speaks {PROTOCOL}"
-            )
+            sys.exit(f"{self._start_file}: protocol {instants['protocol']}, but this job.py speaks {PROTOCOL}")
         return float(instants["start_s"]), float(instants["stop_s"])
 
     def _exit_if_orphaned(self) -> None:

@@ -43,9 +43,7 @@ class TorchDevice:
 
         self._torch = torch
         if self.is_cuda and not torch.cuda.is_available():
-            sys.exit(
-                "torch sees no CUDA device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-            )
+            sys.exit("torch sees no CUDA device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu")
         self.torch_device = torch.device("cuda:0" if self.is_cuda else "cpu")
         self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[options.precision]
         torch.manual_seed(options.seed)

@@ -3,14 +3,24 @@
 import argparse
 from pathlib import Path
 
-from bench.report import write_report
+from bench.analysis.summary import analyse
+from bench.report.write import write_report
 from bench.store.run_folder import RunFolder
 
 
 def report(options: argparse.Namespace) -> int:
     """Write the report of a run and say the answer."""
-    written = write_report(RunFolder.open(Path(options.run)))
-    for sentence in written.answers:
-        print(sentence)
-    print(f"report: {written.page}")
+    tell(RunFolder.open(Path(options.run)))
     return 0
+
+
+def tell(run: RunFolder) -> None:
+    """Write the report; print the answer in a sentence per mix, and where the report is."""
+    comparison = analyse(run)
+    try:
+        page = write_report(run, comparison)
+    except OSError as error:
+        raise run.unwritable(error) from error
+    for answer in comparison.answers:
+        print(answer.text)
+    print(f"report: {page}")

@@ -19,12 +19,12 @@ from bench.plan.model import Plan
 from bench.plan.schedule import Schedule, make_schedule
 from bench.plan.select import Selection, select_modes
 from bench.progress import Progress
-from bench.report import write_report
 from bench.rig import Rig, find_device, reserved
 from bench.store.record import RunRecord, Status
 from bench.store.resume import supersede_broken_blocks
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
+from bench.verbs.report import tell
 
 EXIT_OK, EXIT_FAILURES, EXIT_INTERRUPTED = 0, 1, 130
 FAILURES = (Status.FAILED, Status.INVALID)
@@ -97,7 +97,7 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
     try:
         with Progress(schedule, done, quiet) as progress:
             Experiment(rig, folder, load_catalog(), progress).conduct(schedule)
-        _tell(folder)
+        tell(folder)
     except KeyboardInterrupt:
         if rig.device.kind == "gpu":
             recover(rig.switch)  # where the signal came between the end of a trial and the restoring
@@ -110,14 +110,6 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
 
 def _how_to_go_on(folder: RunFolder) -> str:
     return f"Every finished trial is kept; go on with:\n  python run_experiments.py --resume {folder.path}"
-
-
-def _tell(folder: RunFolder) -> None:
-    """Print the answer in a sentence per mix, and where the report is."""
-    report = write_report(folder)
-    for sentence in report.answers:
-        print(sentence)
-    print(f"report: {report.page}")
 
 
 def _refuse_impossible(selection: Selection, device: Device, allow_reset: bool) -> None:

@@ -169,9 +169,7 @@ def flags(parameters: dict[str, object]) -> list[str]:
     words = []
     for name, value in parameters.items():
         flag = name.replace("_", "-")
-        words += (
-            [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-        )
+        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     return words
 
 

@@ -129,9 +129,7 @@ def test_a_killed_tenant_loses_at_most_one_second(start_program: Callable[..., A
     died_s = float(tenant.process.stdout.readline())
     ends_s, durations_s, _ = tenant.steps()
     assert died_s - ends_s[-1] <= 1.0
-    assert sum(durations_s) == pytest.approx(ends_s[-1] - ends_s[0] + durations_s[0], rel=0.05), (
-        "no gap before"
-    )
+    assert sum(durations_s) == pytest.approx(ends_s[-1] - ends_s[0] + durations_s[0], rel=0.05), "no gap before"
     assert "done" not in tenant.names()
 
 
@@ -210,9 +208,7 @@ def test_another_protocol_is_refused(start_program: Callable[..., Any]) -> None:
 def test_an_orphan_does_not_wait_for_ever(
     start_tenant: Callable[..., Any], write_program: Callable[[str], list[str]]
 ) -> None:
-    launcher = (
-        "import subprocess, sys; subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL); sys.stdin.read()"
-    )
+    launcher = "import subprocess, sys; subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL); sys.stdin.read()"
     command = [sys.executable, "-c", launcher, *write_program(STEADY)]
     tenant = start_tenant(command, stdin=subprocess.PIPE)
     tenant.await_event("ready")

@@ -43,9 +43,7 @@ def test_on_the_cpu(start_workload: Callable[..., Any], name: str) -> None:
 @needs_libraries
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "fp32"])
 @pytest.mark.parametrize("name", TINY)
-def test_on_a_gpu(
-    start_workload: Callable[..., Any], catalog: dict[str, Any], name: str, precision: str
-) -> None:
+def test_on_a_gpu(start_workload: Callable[..., Any], catalog: dict[str, Any], name: str, precision: str) -> None:
     import torch
 
     if not torch.cuda.is_available():
@@ -117,9 +115,7 @@ def test_a_seed_fixes_the_model_and_its_input() -> None:
 
 @pytest.mark.workloads
 @needs_libraries
-def test_the_documented_example_is_a_job(
-    start_tenant: Callable[..., Any], root: Path, tmp_path: Path
-) -> None:
+def test_the_documented_example_is_a_job(start_tenant: Callable[..., Any], root: Path, tmp_path: Path) -> None:
     page = (root / "docs" / "bring_your_own.md").read_text(encoding="utf-8")
     example = page.split("```python")[2].split("```")[0]
     on_cpu = example.replace(".cuda()", "").replace("torch.cuda.synchronize()", "")

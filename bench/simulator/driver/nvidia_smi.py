@@ -7,7 +7,7 @@ Exit codes: 0 done (also when only a warning was printed), 2 bad argument, 6 no 
 import sys
 import time
 
-from . import faults, mig, query, settings
+from . import faults, mig, mig_tables, query, settings
 from .arguments import (
     FLAGS,
     MIG_FLAGS,
@@ -81,7 +81,7 @@ def _list_devices(_: Request, path: str) -> Answer:
     lines = [f"GPU 0: {state.gpu_name} (UUID: {state.gpu_uuid})"]
     pairs = [(gi, ci) for gi in sorted(state.instances) for ci in gi.compute]
     for index, (gi, ci) in enumerate(pairs):
-        name = mig.compute_name(state.profile(gi), ci.slices)
+        name = mig_tables.compute_name(state.profile(gi), ci.slices)
         lines.append(f"  MIG {name:<12}Device {index:>2}: (UUID: {ci.uuid})")
     return "\n".join(lines) + "\n", OK
 
@@ -141,8 +141,8 @@ def _mig(request: Request, path: str) -> Answer:
     without = _without_mig(state, request)
     if without is not None:
         return without, NOT_FOUND
-    selection = mig.Selection(numbers(request.get("gi")), numbers(request.get("ci")))
-    for option, listing in mig.LISTINGS.items():
+    selection = mig_tables.Selection(numbers(request.get("gi")), numbers(request.get("ci")))
+    for option, listing in mig_tables.LISTINGS.items():
         if option in request:
             return listing(state, selection)
     for option, change in mig.CHANGES.items():

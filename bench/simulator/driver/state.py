@@ -41,7 +41,7 @@ class Daemon(NamedTuple):
 
     pid: int
     pipe_directory: str
-    device: str | None
+    device: str
     active_thread_percentage: float = 100.0
     server_pid: int | None = None
     server_uid: int | None = None
@@ -141,9 +141,9 @@ class DriverState:
         return next((d for d in self.daemons if d.pipe_directory == pipe_directory), None)
 
     def daemon_of(self, client: Client) -> Daemon | None:
-        """Return the daemon that serves `client`; None if it runs beside MPS, which CUDA does without a word."""
+        """Return the daemon that serves `client`; None if it runs beside MPS, as CUDA does without a word."""
         daemon = self.daemon_at(client.mps_pipe_directory)
-        return daemon if daemon and daemon.device in {None, client.device} else None
+        return daemon if daemon and daemon.device == client.device else None
 
     def clients_of(self, daemon: Daemon) -> list[Client]:
         """Return the clients of the daemon's server."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-EXCERPTS = Path(__file__).parent.parent / "fixtures" / "nvidia_smi"
+EXCERPTS = Path(__file__).parent / "fixtures" / "nvidia_smi"
 
 
 @pytest.fixture

@@ -1,0 +1,141 @@
+"""The answer in one sentence per mix, as far as the data carry it. No winner is named that was not shown."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.analysis.colocation import EXCLUSIVE
+from bench.analysis.contrasts import ALL_TRIALS, Cells, Contrast, separable
+from bench.analysis.metrics import ANTT, METRICS, SMALLEST
+from bench.plan.model import Mix, Plan
+from bench.plan.schedule import Role
+from bench.stats.rounding import bare, with_limits
+from bench.stats.verdict import MAX_FAILURE_SHARE, Verdict
+from bench.store.record import Status, TrialRecord
+
+_DOES = {
+    "stp": "finishes {ratio} times the work of taking turns",
+    "antt": "has {ratio} times the average turnaround of taking turns",
+    "smallest_progress": "gives its slowest job {ratio} times the speed that taking turns gives",
+    "jain": "has {ratio} times the fairness index of taking turns",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What this run says about one mix, in plain words."""
+
+    mix: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an answer is made from."""
+
+    plan: Plan
+    cells: Cells
+    contrasts: Sequence[Contrast]
+    records: Sequence[TrialRecord]
+    simulated: bool
+
+    def against_turns(self, mix: Mix, metric: str) -> list[Contrast]:
+        """Return the contrasts of each sharing mode with taking turns, best first, unmeasured last."""
+        rows = [
+            row
+            for row in self.contrasts
+            if (row.mix, row.metric, row.job, row.baseline, row.trials)
+            == (mix.name, metric, "", EXCLUSIVE, ALL_TRIALS)
+        ]
+        sign = -1 if METRICS[metric].higher_is_better else 1
+        return sorted(rows, key=lambda row: (row.ratio is None, sign * (row.ratio or 0)))
+
+
+def answer(findings: Findings, mix: Mix) -> Answer:
+    """Answer for one mix: who wins by how much and how sure that is, or why nobody does."""
+    lead = "The model predicts that for" if findings.simulated else "For"
+    sentences = [f"{lead} the mix “{mix.name}”, {_claim(findings, mix)}", *_mishaps(findings, mix)]
+    if not findings.plan.timing.publishable:
+        sentences.append(f"This is a {findings.plan.timing.name} run: not publishable")
+    return Answer(mix.name, " ".join(f"{sentence}." for sentence in sentences))
+
+
+def _claim(findings: Findings, mix: Mix) -> str:
+    rows = [row for row in findings.against_turns(mix, findings.plan.primary[0]) if row.ratio is not None]
+    verdicts = {row.verdict for row in rows}
+    winners = [row for row in rows if row.verdict == Verdict.BETTER]
+    if not findings.plan.sharing_modes:
+        return "nothing can be compared: the plan has no sharing mode"
+    if not rows:
+        return "no sharing mode could be compared with taking turns"
+    if winners:
+        return _win(findings, mix, winners[0], rows)
+    if verdicts == {Verdict.FAILS_TOO_OFTEN}:
+        return f"no mode can win: {_effect(rows[0])}, but it fails too often"
+    if verdicts == {Verdict.NOT_ENOUGH_DATA}:
+        return f"there is not enough data ({rows[0].reason}); so far {_effect(rows[0])}"
+    if verdicts == {Verdict.WORSE}:
+        nearest = "" if len(rows) == 1 else "the nearest sharing mode, "
+        return f"taking turns does best: {nearest}{_effect(rows[0])}"
+    return f"no sharing mode was shown to beat taking turns: {_effect(rows[0])}"
+
+
+def _win(findings: Findings, mix: Mix, winner: Contrast, rows: Sequence[Contrast]) -> str:
+    others = [row for row in rows if row.mode != winner.mode and row.verdict != Verdict.FAILS_TOO_OFTEN]
+    apart = separable(findings.cells, mix.name, winner.metric, [winner.mode, *(row.mode for row in others)])
+    rivals = [row for row in others if not apart[frozenset((winner.mode, row.mode))]]
+    parts = [_effect(winner)]
+    if rivals:
+        named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
+        parts.append(f"the winner is undecided, since {named} cannot be told apart from it")
+    elif others:
+        field = "every other mode" if len(others) == len(rows) - 1 else "every mode that fails less often"
+        parts.append(f"it is ahead of {field} (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
+    return "; ".join([*parts, *_companions(findings, mix, winner.mode)])
+
+
+def _effect(row: Contrast) -> str:
+    """Say what a mode does against taking turns, with interval and number of blocks."""
+    text, _, limits = with_limits(row.ratio or 0, row.ci_low, row.ci_high).partition(" [")
+    interval = f"95 % CI {limits[:-1].replace(', ', ' to ')}" if limits else "no interval"
+    blocks = "1 block" if row.n_blocks == 1 else f"{row.n_blocks} blocks"
+    return f"{row.mode} {_DOES[row.metric].format(ratio=text)} ({interval}, n = {blocks})"
+
+
+def _companions(findings: Findings, mix: Mix, mode: str) -> Iterator[str]:
+    """STP never stands alone: say what the winning mode costs the jobs."""
+    told = {
+        ANTT: "its jobs take {} times as long as alone (ANTT)",
+        SMALLEST: "its slowest job keeps {} of its solo speed",
+    }
+    for metric, words in told.items():
+        row = next((row for row in findings.against_turns(mix, metric.name) if row.mode == mode), None)
+        if row is not None and row.value is not None and metric.name != findings.plan.primary[0]:
+            yield words.format(bare(row.value))
+
+
+def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
+    """Say which modes failed or were not measured, each with the first reason."""
+    for mode in (mode.label for mode in findings.plan.sharing_modes):
+        own = [r for r in findings.records if (r.role, r.mode_label, r.mix) == (Role.MIX, mode, mix.name)]
+        tried = [record for record in own if record.status is not Status.SKIPPED]
+        if not own:
+            yield f"{mode} has not been measured"
+        elif not tried:
+            yield f"{mode} was skipped: {_short(own[0].reason)}"
+        failed = [record for record in tried if record.status is Status.FAILED]
+        if failed:
+            cannot = ", so it cannot win" if len(failed) > MAX_FAILURE_SHARE * len(tried) else ""
+            yield f"{mode} fails {len(failed)} of {len(tried)} blocks{cannot} ({_short(failed[0].reason)})"
+        invalid = [record for record in tried if record.status is Status.INVALID]
+        if invalid:
+            yield f"{mode} is invalid in {len(invalid)} of {len(tried)} blocks ({_short(invalid[0].reason)})"
+
+
+def _short(reason: str | None, length: int = 160) -> str:
+    text = " ".join((reason or "no reason recorded").split()).rstrip(".")
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _list(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

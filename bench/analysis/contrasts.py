@@ -1,0 +1,222 @@
+"""Every comparison of two modes: ratio over blocks with interval, correction for multiplicity, and verdict.
+
+The primary family is declared by the plan before the run: each sharing mode against exclusive, and against the
+baseline mode, in the plan's primary metrics; Holm holds over all of it. Everything else is exploratory (BH).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isfinite
+
+from bench.analysis.colocation import EXCLUSIVE, BlockCell
+from bench.analysis.metrics import JOB_METRICS, METRICS, MIX_METRICS, Metric, unit_of
+from bench.plan.model import Mix, Plan
+from bench.plan.schedule import Role
+from bench.stats.interval import geometric_mean_interval
+from bench.stats.multiplicity import benjamini_hochberg, holm
+from bench.stats.ratio import RatioInterval, paired_log_ratio
+from bench.stats.verdict import Verdict, judge
+from bench.store.record import Status, TrialRecord
+
+PRIMARY, EXPLORATORY = "primary", "exploratory"
+ALL_TRIALS, UNFLAGGED = "all", "unflagged"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One mode against its baseline in one metric of one mix; `job` is empty for the mix as a whole.
+
+    `value` and `baseline_value` are geometric means over the `n_blocks` blocks in which both are there, in `unit`,
+    so that their quotient is `ratio`. `trials` says whether flagged trials are in ("all") or out ("unflagged").
+    """
+
+    mix: str
+    metric: str
+    job: str
+    unit: str
+    mode: str
+    baseline: str
+    value: float | None
+    baseline_value: float | None
+    ratio: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n_blocks: int
+    n_planned: int
+    p_value: float | None
+    p_adjusted: float | None
+    effect_size: float | None
+    family: str
+    better_direction: str
+    failures: int
+    baseline_failures: int
+    n_attempted: int
+    verdict: str
+    reason: str | None
+    trials: str = ALL_TRIALS
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What a contrast asks, before the data are looked at."""
+
+    mix: str
+    metric: Metric
+    job: str
+    mode: str
+    baseline: str
+    unit: str
+    family: str
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """A question's data: the values of both sides in the blocks in which both are there."""
+
+    values: list[float]
+    baseline: list[float]
+    reason: str | None
+
+    @cached_property
+    def interval(self) -> RatioInterval:
+        """Mode over baseline; against a derived arm this is the one-sample interval against its constant."""
+        return paired_log_ratio(self.values, self.baseline)
+
+
+class Cells:
+    """All cells of a run by mode, mix and block, with the failures that left gaps among them."""
+
+    def __init__(self, cells: Iterable[BlockCell], records: Iterable[TrialRecord]) -> None:
+        self._cells: dict[tuple[str, str], dict[int, BlockCell]] = {}
+        for cell in sorted(cells, key=lambda cell: cell.block):
+            self._cells.setdefault((cell.mode, cell.mix), {})[cell.block] = cell
+        self._attempts: dict[tuple[str, str], dict[int, bool]] = {}
+        for record in records:
+            if record.status is not Status.SKIPPED and record.role is not Role.SHARE:
+                failed = self._attempts.setdefault((record.mode_label, record.mix), {})
+                failed[record.block] = record.status is Status.FAILED
+
+    def attempts(self, mode: str, mix: Mix) -> dict[int, bool]:
+        """Return the blocks in which a cell was attempted, and whether it failed there."""
+        if mode != EXCLUSIVE:
+            return self._attempts.get((mode, mix.name), {})
+        failed: dict[int, bool] = {}
+        for job in dict.fromkeys(job.label for job in mix.jobs):
+            for block, its_own in self._attempts.get((EXCLUSIVE, job), {}).items():
+                failed[block] = failed.get(block, False) or its_own
+        return failed
+
+    def of(self, mode: str, mix: str) -> Mapping[int, BlockCell]:
+        """Return the measured (or derived) cells of one mode and mix by block, in order."""
+        return self._cells.get((mode, mix), {})
+
+    def pairs(self, question: _Question) -> _Pairs:
+        """Pair the two sides of a question block by block; a starved job forbids the ratio, visibly."""
+        sides = [
+            {
+                block: cell.reading(question.metric.name, question.job)
+                for block, cell in self.of(mode, question.mix).items()
+            }
+            for mode in (question.mode, question.baseline)
+        ]
+        both = [(sides[0][block], sides[1][block]) for block in sides[0] if block in sides[1]]
+        known = [(a.value, b.value) for a, b in both if a.value is not None and b.value is not None]
+        unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known)
+        if unbounded:
+            return _Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
+        reason = next((reading.reason for pair in both for reading in pair if reading.reason), None)
+        return _Pairs([a for a, _ in known], [b for _, b in known], reason)
+
+
+def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL_TRIALS) -> tuple[Contrast, ...]:
+    """Return all contrasts of a plan: primary family first, in plan order."""
+    answered: list[Contrast] = []
+    for family, adjust in ((PRIMARY, holm), (EXPLORATORY, benjamini_hochberg)):
+        asked = [question for question in _questions(plan, units) if question.family == family]
+        answered += _family(plan, cells, asked, adjust)
+    return tuple(replace(contrast, trials=trials) for contrast in answered)
+
+
+def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[frozenset[str], bool]:
+    """Tell for each pair of modes whether this run can tell them apart: Holm over all pairs, exploratory."""
+    pairs = [(a, b) for index, a in enumerate(modes) for b in modes[index + 1 :]]
+    data = [cells.pairs(_Question(mix, METRICS[metric], "", a, b, "", EXPLORATORY)) for a, b in pairs]
+    adjusted = holm([each.interval.p_value for each in data])
+    return {
+        frozenset(pair): _is_apart(each.interval, p) for pair, each, p in zip(pairs, data, adjusted, strict=True)
+    }
+
+
+def _is_apart(interval: RatioInterval, adjusted_p: float | None) -> bool:
+    judged = judge(interval, adjusted_p, higher_is_better=True, blocks=interval.n)
+    return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
+
+
+def _questions(plan: Plan, units: dict[str, str]) -> Iterator[_Question]:
+    modes = [mode.label for mode in plan.sharing_modes]
+    for mix in plan.mixes:
+        for baseline in (EXCLUSIVE, plan.reference):
+            for mode in modes if baseline else ():
+                if mode != baseline:
+                    yield from _of_pair(plan, mix, mode, str(baseline), units)
+
+
+def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[_Question]:
+    for metric in MIX_METRICS:
+        family = PRIMARY if metric.name in plan.primary else EXPLORATORY
+        yield _Question(mix.name, metric, "", mode, baseline, metric.unit, family)
+    for job in dict.fromkeys(job.label for job in mix.jobs):
+        for metric in JOB_METRICS:
+            unit = unit_of(metric, job, units)
+            yield _Question(mix.name, metric, job, mode, baseline, unit, EXPLORATORY)
+
+
+_Adjust = Callable[[Sequence[float | None]], list[float | None]]
+
+
+def _family(plan: Plan, cells: Cells, questions: list[_Question], adjust: _Adjust) -> Iterator[Contrast]:
+    data = [cells.pairs(question) for question in questions]
+    adjusted = adjust([pairs.interval.p_value for pairs in data])
+    for question, pairs, p in zip(questions, data, adjusted, strict=True):
+        yield _contrast(plan, cells, question, pairs, p)
+
+
+def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: float | None) -> Contrast:
+    interval = pairs.interval
+    mix = next(mix for mix in plan.mixes if mix.name == question.mix)
+    failed, baseline_failed = (cells.attempts(mode, mix) for mode in (question.mode, question.baseline))
+    attempted = len(failed | baseline_failed)
+    judgement = judge(
+        interval,
+        p,
+        higher_is_better=question.metric.higher_is_better,
+        blocks=attempted,
+        failures=sum(failed.values()),
+        baseline_failures=sum(baseline_failed.values()),
+    )
+    return Contrast(
+        mix=question.mix,
+        metric=question.metric.name,
+        job=question.job,
+        unit=question.unit,
+        mode=question.mode,
+        baseline=question.baseline,
+        value=geometric_mean_interval(pairs.values).value,
+        baseline_value=geometric_mean_interval(pairs.baseline).value,
+        ratio=interval.ratio,
+        ci_low=interval.low,
+        ci_high=interval.high,
+        n_blocks=interval.n,
+        n_planned=plan.blocks,
+        p_value=interval.p_value,
+        p_adjusted=p,
+        effect_size=interval.effect_size,
+        family=question.family,
+        better_direction=question.metric.better,
+        failures=sum(failed.values()),
+        baseline_failures=sum(baseline_failed.values()),
+        n_attempted=attempted,
+        verdict=judgement.verdict.value,
+        reason="; ".join(filter(None, (judgement.reason, pairs.reason))) or None,
+    )

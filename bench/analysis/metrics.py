@@ -1,0 +1,39 @@
+"""The registry of metrics: name, label, unit, and which direction is better. Nothing else knows these."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One quantity that modes are compared by; `unit` is empty for a pure number."""
+
+    name: str
+    label: str
+    unit: str
+    higher_is_better: bool
+    per_job: bool = False
+
+    @property
+    def better(self) -> str:
+        """Which direction is better, as tables print it."""
+        return "higher" if self.higher_is_better else "lower"
+
+
+STP = Metric("stp", "STP (system throughput)", "", True)
+ANTT = Metric("antt", "ANTT (average normalised turnaround)", "", False)
+SMALLEST = Metric("smallest_progress", "smallest progress", "", True)
+JAIN = Metric("jain", "Jain's fairness index", "", True)
+ENERGY = Metric("energy_per_solo_second", "energy for one second's worth of solo work", "J", False)
+RATE = Metric("rate", "throughput", "items/s", True, per_job=True)
+LATENCY_P50 = Metric("latency_p50", "median step latency", "s", False, per_job=True)
+LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True)
+
+MIX_METRICS = (STP, ANTT, SMALLEST, JAIN, ENERGY)
+JOB_METRICS = (RATE, LATENCY_P50, LATENCY_P99)
+METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS)}
+
+
+def unit_of(metric: Metric, job: str, units: Mapping[str, str]) -> str:
+    """Return the unit of a metric, in the job's own unit of work (`images/s`) where that is known."""
+    return metric.unit.replace("items", units.get(job, "items"))

@@ -1,0 +1,98 @@
+"""The whole way from a run's files to what it says, in one call."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bench.analysis.answers import Answer, Findings, answer
+from bench.analysis.colocation import BlockCell, block_cells
+from bench.analysis.contrasts import UNFLAGGED, Cells, Contrast, contrasts
+from bench.analysis.levels import Level, levels
+from bench.analysis.poolable import check_poolable
+from bench.analysis.trials import TrialMeasure, measure
+from bench.plan.catalog import load_catalog
+from bench.plan.load import load_plan
+from bench.plan.model import Plan
+from bench.plan.schedule import make_schedule
+from bench.plan.select import select_modes
+from bench.store.record import RunRecord, Status, TrialRecord
+from bench.store.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a run says: everything that the report shows, and nothing that needs a file any more."""
+
+    run: RunRecord
+    plan: Plan
+    records: tuple[TrialRecord, ...]
+    trials: tuple[TrialMeasure, ...]
+    cells: tuple[BlockCell, ...]
+    levels: tuple[Level, ...]
+    contrasts: tuple[Contrast, ...]
+    answers: tuple[Answer, ...]
+    scheduled: int
+
+    @property
+    def counts(self) -> Mapping[Status, int]:
+        """How many trials ended in each status."""
+        return Counter(record.status for record in self.records)
+
+    @property
+    def missing(self) -> int:
+        """How many scheduled trials have not been measured: the run was interrupted, or is still going on."""
+        return max(0, self.scheduled - len(self.records))
+
+    @property
+    def flagged(self) -> tuple[TrialRecord, ...]:
+        """Trials with a remark that does not invalidate them."""
+        return tuple(record for record in self.records if record.flags)
+
+    @property
+    def model_validation(self) -> str | None:
+        """The published error of the simulated device's model; None where there is none."""
+        text = self.run.device.get("model_validation")
+        return str(text) if text else None
+
+
+def analyse(run: RunFolder) -> Comparison:
+    """Read a run and say what it says, however far it got; raises RecordError where records cannot be pooled."""
+    record, plan = run.record, plan_of(run)
+    records = tuple(run.trials())
+    check_poolable(record, records)
+    trials = tuple(trial for each in records if (trial := measure(run, each)) is not None)
+    units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
+    blocks = block_cells(trials, plan.mixes)
+    cells = Cells(blocks, records)
+    compared = contrasts(plan, cells, units)
+    if any(each.flags for each in records):
+        compared += _without_flagged(plan, records, trials, units)
+    findings = Findings(plan, cells, compared, records, record.simulated)
+    return Comparison(
+        run=record,
+        plan=plan,
+        records=records,
+        trials=trials,
+        cells=blocks,
+        levels=levels(plan, cells, units),
+        contrasts=compared,
+        answers=tuple(answer(findings, mix) for mix in plan.mixes),
+        scheduled=len(make_schedule(plan, record.seed).trials),
+    )
+
+
+def plan_of(run: RunFolder) -> Plan:
+    """Return the plan as it ran: the stored file, with the modes that the command line named."""
+    record = run.record
+    plan = load_plan(run.plan_file, load_catalog())
+    kind = str(record.device.get("kind", "gpu"))
+    return select_modes(plan, record.modes or (), record.preset, kind).plan
+
+
+def _without_flagged(
+    plan: Plan, records: tuple[TrialRecord, ...], trials: tuple[TrialMeasure, ...], units: dict[str, str]
+) -> tuple[Contrast, ...]:
+    """Ask everything again of the unflagged trials alone, as a check on what the flags might have caused."""
+    kept = [trial for trial in trials if not trial.record.flags]
+    cells = Cells(block_cells(kept, plan.mixes), records)
+    return contrasts(plan, cells, units, trials=UNFLAGGED)

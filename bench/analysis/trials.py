@@ -1,0 +1,106 @@
+"""One trial, measured: what each tenant did in the window, and what the device did meanwhile."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.reading import Reading
+from bench.analysis.windows import Latency, energy_j, latency, mean_of, rate
+from bench.launch.events import Steps
+from bench.stats.window import Window
+from bench.store.record import Status, TenantRecord, TrialRecord
+from bench.store.run_folder import RunFolder
+
+POWER, UTILISATION = "power_w", "utilization_gpu_pct"
+
+
+@dataclass(frozen=True)
+class TenantMeasure:
+    """What one tenant did in the window; `rate` in its own unit per second."""
+
+    tenant: TenantRecord
+    rate: float
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class JobMeasure:
+    """What the equal tenants of a trial did, seen as one job: mean rate of a tenant, latencies of all steps."""
+
+    job: str
+    unit: str
+    rate: float
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class TrialMeasure:
+    """One ok trial; `energy_j` and power are those of the whole device, never split between tenants."""
+
+    record: TrialRecord
+    window: Window
+    tenants: tuple[TenantMeasure, ...]
+    jobs: tuple[JobMeasure, ...]
+    power_w: Reading
+    energy_j: Reading
+    utilisation_percent: Reading
+
+    @property
+    def mean_power_w(self) -> Reading:
+        """Mean power in the window: from the energy counter where there is one, else from samples."""
+        if self.energy_j.value is not None:
+            return Reading(self.energy_j.value / self.window.length_s)
+        return self.power_w
+
+
+def measure(run: RunFolder, record: TrialRecord) -> TrialMeasure | None:
+    """Measure one trial from its files; None where it is not ok or has no steps to measure."""
+    steps = run.steps(record.id) if record.status is Status.OK and record.window is not None else None
+    if steps is None or record.window is None:
+        return None
+    window = Window(record.window.settle_s, record.window.stop_s)
+    samples, counter = run.telemetry(record.id), run.energy(record.id)
+    reasons = record.telemetry.reasons if record.telemetry else {}
+    work = [_steps_of(steps, slot) for slot in range(len(record.tenants))]
+    tenants = tuple(
+        TenantMeasure(tenant, rate(window, own), latency(window, own))
+        for tenant, own in zip(record.tenants, work, strict=True)
+    )
+    return TrialMeasure(
+        record=record,
+        window=window,
+        tenants=tenants,
+        jobs=_jobs(window, tenants, work),
+        power_w=mean_of(window, samples, POWER, reasons),
+        energy_j=energy_j(window, counter, reasons),
+        utilisation_percent=mean_of(window, samples, UTILISATION, reasons),
+    )
+
+
+def _steps_of(table: pd.DataFrame, slot: int) -> Steps:
+    """Return the steps of one tenant after the common start; its warm-up is never part of a result."""
+    own = (table["slot"].to_numpy() == slot) & ~table["warmup"].to_numpy()
+    return Steps(*(table[name].to_numpy(np.float64)[own] for name in ("end_s", "duration_s", "items")))
+
+
+def _jobs(window: Window, tenants: tuple[TenantMeasure, ...], work: list[Steps]) -> tuple[JobMeasure, ...]:
+    equals: dict[str, list[int]] = {}
+    for slot, measured in enumerate(tenants):
+        equals.setdefault(measured.tenant.job, []).append(slot)
+    return tuple(
+        _job(window, [tenants[slot] for slot in slots], [work[slot] for slot in slots])
+        for slots in equals.values()
+    )
+
+
+def _job(window: Window, equals: list[TenantMeasure], work: list[Steps]) -> JobMeasure:
+    tenant, rates = equals[0].tenant, [each.rate for each in equals]
+    steps = equals[0].latency if len(equals) == 1 else latency(window, _joined(work))
+    return JobMeasure(tenant.job, tenant.unit, sum(rates) / len(rates), steps)
+
+
+def _joined(work: list[Steps]) -> Steps:
+    return Steps(
+        *(np.concatenate([getattr(each, name) for each in work]) for name in ("end_s", "duration_s", "items"))
+    )

@@ -1,0 +1,92 @@
+"""What the samples of a trial say of its declared window. Instants are seconds after the common start."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.analysis.reading import Reading
+from bench.launch.events import Steps
+from bench.stats.quantile import minimum_count, percentile_or_none
+from bench.stats.window import Window, credited_items
+
+Vector = NDArray[np.float64]
+
+CURVE_PROBABILITIES: Vector = np.array([*np.arange(1, 100) / 100, 0.995, 0.999])
+"""Where the distribution of step latencies is kept, for drawing."""
+_CURVE_COUNTS = np.array([minimum_count(float(p)) for p in CURVE_PROBABILITIES])
+NO_SAMPLES = "no telemetry was recorded"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Durations of the steps that ended in the window, in seconds; percentiles by nearest rank.
+
+    A percentile is None below the count that bounds it (`stats.quantile.minimum_count`).
+    """
+
+    count: int
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    curve_s: Vector
+    """Percentiles at CURVE_PROBABILITIES; NaN where there are too few steps for one."""
+
+    def reading(self, p: float) -> Reading:
+        """Return one of the three percentiles (0.5, 0.95, 0.99), or why it is missing."""
+        value = {0.5: self.p50_s, 0.95: self.p95_s, 0.99: self.p99_s}[p]
+        if value is not None:
+            return Reading(value)
+        return Reading.absent(f"{self.count} steps ended in the window; p{p * 100:g} needs {minimum_count(p)}")
+
+
+def rate(window: Window, steps: Steps) -> float:
+    """Return items per second of the window; steps across an edge are credited by the part inside."""
+    return credited_items(window, steps.end_s, steps.duration_s, steps.items) / window.length_s
+
+
+def latency(window: Window, steps: Steps) -> Latency:
+    """Return the latencies of the steps that ended in the window, those begun before it included."""
+    inside = (steps.end_s > window.start_s) & (steps.end_s <= window.stop_s)
+    durations = np.sort(steps.duration_s[inside])
+    p50, p95, p99 = (percentile_or_none(durations, p) for p in (0.5, 0.95, 0.99))
+    return Latency(len(durations), p50, p95, p99, _curve(durations))
+
+
+def mean_of(window: Window, samples: pd.DataFrame | None, column: str, reasons: Mapping[str, str]) -> Reading:
+    """Return the time-weighted mean of a telemetry column over the window, or why there is none."""
+    if samples is None or column not in samples:
+        return Reading.absent(reasons.get(column, NO_SAMPLES if samples is None else f"{column} was not sampled"))
+    time, value = _known(samples, column)
+    inside = (time > window.start_s) & (time < window.stop_s)
+    if inside.sum() < 2:
+        return Reading.absent(reasons.get(column, "fewer than two samples in the window"))
+    at = np.concatenate([[window.start_s], time[inside], [window.stop_s]])
+    return Reading(float(np.trapezoid(np.interp(at, time, value), at)) / window.length_s)
+
+
+def energy_j(window: Window, counter: pd.DataFrame | None, reasons: Mapping[str, str]) -> Reading:
+    """Return the energy of the whole device in the window, from its cumulative counter; joules."""
+    if counter is None:
+        return Reading.absent(reasons.get("energy", "the device has no energy counter"))
+    time, joules = _known(counter, "energy_j")
+    if not len(time) or time[0] > window.start_s or time[-1] < window.stop_s:
+        return Reading.absent("the energy counter was not read on both sides of the window")
+    start, stop = np.interp([window.start_s, window.stop_s], time, joules)
+    return Reading(float(stop - start))
+
+
+def _known(table: pd.DataFrame, column: str) -> tuple[Vector, Vector]:
+    """Return instants and values of a column, without the samples that the device would not tell."""
+    value = pd.to_numeric(table[column]).to_numpy(np.float64, na_value=np.nan)
+    there = ~np.isnan(value)
+    return table["time_s"].to_numpy(np.float64)[there], value[there]
+
+
+def _curve(durations: Vector) -> Vector:
+    if not len(durations):
+        return np.full(len(CURVE_PROBABILITIES), np.nan)
+    curve = np.quantile(durations, CURVE_PROBABILITIES, method="inverted_cdf")
+    return np.where(len(durations) >= _CURVE_COUNTS, curve, np.nan)

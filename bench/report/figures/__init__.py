@@ -1,0 +1,1 @@
+"""The only door to matplotlib and seaborn: from a comparison to figures on disk."""

@@ -1,0 +1,33 @@
+"""All figures of a report, drawn and saved."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.analysis.summary import Comparison
+from bench.report.figures.modes import draw_forest, draw_progress, draw_stp, draw_throughput
+from bench.report.figures.samples import draw_latency, draw_timeline
+from bench.report.figures.style import Drawing, apply_style, looks, mark, save
+from bench.report.labels import watermark
+from bench.store.run_folder import RunFolder
+
+
+def draw_all(comparison: Comparison, run: RunFolder, folder: Path) -> dict[str, tuple[Drawing, Path]]:
+    """Draw every figure that the data allow; return each by name with the path of its PNG."""
+    apply_style()
+    drawn = {}
+    for drawing in _drawings(comparison, run):
+        mark(drawing.figure, watermark(comparison))
+        drawn[drawing.name] = (drawing, save(drawing.figure, folder, drawing.name))
+    return drawn
+
+
+def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
+    look = looks([mode.label for mode in comparison.plan.sharing_modes])
+    if comparison.contrasts:
+        yield draw_forest(comparison, look)
+    if comparison.cells:
+        for draw in (draw_stp, draw_progress, draw_throughput, draw_latency):
+            yield draw(comparison, look)
+    timeline = draw_timeline(comparison, run, look)
+    if timeline is not None:
+        yield timeline

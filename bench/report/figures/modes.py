@@ -1,0 +1,255 @@
+"""Figures with one mark per mode: STP, progress and throughput of each job, and the ratios of all contrasts."""
+
+from collections.abc import Iterable, Sequence
+from math import isfinite
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
+from bench.analysis.colocation import EXCLUSIVE
+from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, Contrast
+from bench.analysis.metrics import METRICS, RATE, STP
+from bench.analysis.summary import Comparison
+from bench.plan.model import Mix
+from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, wrapped
+from bench.stats.interval import Interval, geometric_mean_interval
+from bench.stats.rounding import bare
+
+_SPREAD = 0.16  # half the width over which the blocks of one mode are laid out side by side
+
+
+def draw_stp(comparison: Comparison, look: dict[str, Look]) -> Drawing:
+    """Draw STP by mode, a panel per mix, with what taking turns and perfect sharing would give."""
+    figure, panels = grid(len(comparison.plan.mixes), 2.3)
+    for axes, mix in zip(panels, comparison.plan.mixes, strict=True):
+        modes = _ran(comparison, mix, sharing_only=True)
+        for x, mode in enumerate(modes):
+            blocks = _values(comparison, mode, mix.name, STP.name, "")
+            _column(axes, x, blocks, look[mode])
+        n = len(mix.jobs)
+        _reference(axes, 1, "taking turns", -1)
+        if n > 1:
+            _reference(axes, n, f"perfect sharing ({n})", 1)
+        axes.set(title=wrapped(mix.name, 40, 2), ylabel="STP", ylim=(0, max(n, 1) * 1.12))
+        _name_modes(axes, modes)
+    return Drawing(
+        "stp_by_mode",
+        "System throughput (STP) by mode",
+        "Each small mark is one block, the large one the geometric mean with its 95 % t interval. Taking turns "
+        "gives 1; n jobs that do not disturb each other give n.",
+        figure,
+    )
+
+
+def draw_progress(comparison: Comparison, look: dict[str, Look]) -> Drawing:
+    """Draw the progress of each job against its solo rate, a panel per mix."""
+    mixes = comparison.plan.mixes
+    tallest = max(len(mix.jobs) * len(_ran(comparison, mix, sharing_only=True)) for mix in mixes)
+    figure, panels = grid(len(mixes), max(1.9, 0.9 + 0.13 * tallest))
+    for axes, mix in zip(panels, mixes, strict=True):
+        modes = _ran(comparison, mix, sharing_only=True)
+        for slot in range(len(mix.jobs)):
+            for number, mode in enumerate(modes):
+                y = slot + (number - (len(modes) - 1) / 2) * 0.8 / max(len(modes), 1)
+                _interval(axes, y, _progress(comparison, mode, mix, slot), look[mode], mode if slot == 0 else None)
+        axes.axvline(1, color=GREY, linewidth=0.8)
+        axes.axvline(1 / len(mix.jobs), color=GREY, linewidth=0.8, linestyle="--")
+        axes.set(title=wrapped(mix.name, 40, 2), xlabel="rate / solo rate  (dashed: taking turns)")
+        axes.set_xlim(0, max(1.05, axes.get_xlim()[1]))
+        axes.set_yticks(range(len(mix.jobs)), [wrapped(name, 20) for name in mix.tenants])
+        axes.set_ylim(len(mix.jobs) - 0.45, -0.55)
+        axes.grid(axis="y", visible=False)
+    _shared_legend(panels)
+    return Drawing(
+        "progress_by_job",
+        "Normalised progress of each job",
+        "Rate beside the neighbours over the rate alone in the same block: 1 is undisturbed. Geometric mean "
+        "with 95 % t interval over blocks.",
+        figure,
+    )
+
+
+def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
+    """Draw the absolute rate of each job by mode, a panel per job since units differ."""
+    jobs = [(mix, job) for mix in comparison.plan.mixes for job in dict.fromkeys(job.label for job in mix.jobs)]
+    figure, panels = grid(len(jobs), 2.0, 3)
+    levels = {
+        (level.mix, level.mode, level.job): level for level in comparison.levels if level.metric == RATE.name
+    }
+    for axes, (mix, job) in zip(panels, jobs, strict=True):
+        modes = _ran(comparison, mix)
+        for x, mode in enumerate(modes):
+            turns = len(mix.jobs) if mode == EXCLUSIVE else 1
+            blocks = [value * turns for value in _values(comparison, mode, mix.name, RATE.name, job)]
+            _column(axes, x, blocks, look[mode])
+        unit = next((level.unit for (m, _, j), level in levels.items() if (m, j) == (mix.name, job)), RATE.unit)
+        axes.set(title=wrapped(f"{job} in {mix.name}", 34, 3), ylabel=wrapped(unit, 20, 2))
+        axes.set_ylim(bottom=0)
+        _name_modes(axes, ["solo" if mode == EXCLUSIVE else mode for mode in modes])
+    return Drawing(
+        "throughput_by_job",
+        "Throughput of each job",
+        "Items per second of one tenant, alone on the whole device (solo) and beside its neighbours; small marks "
+        "are blocks. Rates of different units are never added.",
+        figure,
+    )
+
+
+def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
+    """Draw the ratios of the primary family with their intervals, one row a contrast."""
+    rows = [row for row in comparison.contrasts if row.family == PRIMARY and row.trials == ALL_TRIALS]
+    figure, (axes,) = grid(1, 0.75 + 0.24 * max(len(rows), 2))
+    figure.set_figwidth(PAGE_IN)
+    for y, row in enumerate(rows):
+        _interval(axes, y, Interval(row.ratio, row.ci_low, row.ci_high, row.n_blocks, 0.95), look[row.mode])
+        axes.text(1.01, y, _beside(row), transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
+    axes.axvline(1, color=GREY, linewidth=0.9)
+    axes.set_yticks(range(len(rows)), [_row_name(row, comparison) for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel("ratio of the mode to what it is compared with (log axis); right of 1 the mode has more")
+    _log_axis(axes, [x for row in rows for x in (row.ratio, row.ci_low, row.ci_high) if x])
+    return Drawing(
+        "ratios",
+        "Ratios of the primary contrasts",
+        "Paired log-ratio over blocks, 95 % t interval, not widened for multiplicity; the verdict is after "
+        "Holm. Beside each: ratio, interval, blocks, verdict.",
+        figure,
+    )
+
+
+def _row_name(row: Contrast, comparison: Comparison) -> str:
+    mix = f"{wrapped(row.mix, 34, 1)}: " if len(comparison.plan.mixes) > 1 else ""
+    metric = f"{METRICS[row.metric].name.replace('_', ' ')}: " if len(comparison.plan.primary) > 1 else ""
+    return f"{mix}{metric}{row.mode} / {row.baseline}"
+
+
+def _beside(row: Contrast) -> str:
+    if row.ratio is None or row.ci_low is None or row.ci_high is None:
+        return row.verdict
+    return f"{row.ratio:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]  n={row.n_blocks}  {row.verdict}"
+
+
+def _ran(comparison: Comparison, mix: Mix, *, sharing_only: bool = False) -> list[str]:
+    """Return the modes in which this mix has values, exclusive first, in plan order."""
+    seen = {cell.mode for cell in comparison.cells if cell.mix == mix.name}
+    modes = [mode.label for mode in comparison.plan.sharing_modes]
+    return [mode for mode in (modes if sharing_only else [EXCLUSIVE, *modes]) if mode in seen]
+
+
+def _values(comparison: Comparison, mode: str, mix: str, metric: str, job: str) -> list[float]:
+    readings = [c.reading(metric, job).value for c in comparison.cells if (c.mode, c.mix) == (mode, mix)]
+    return [value for value in readings if value is not None and isfinite(value)]
+
+
+def _progress(comparison: Comparison, mode: str, mix: Mix, slot: int) -> Interval:
+    cells = [cell for cell in comparison.cells if (cell.mode, cell.mix) == (mode, mix.name)]
+    values = [value for cell in cells if (value := cell.jobs[slot].progress.value) is not None]
+    return _geometric(values)
+
+
+def _geometric(values: Sequence[float]) -> Interval:
+    """Return the geometric mean with its interval; of values with a zero, the plain mean without one."""
+    if all(value > 0 for value in values):
+        return geometric_mean_interval(values)
+    return Interval(float(np.mean(values)), None, None, len(values), 0.95)
+
+
+def _column(axes: Axes, x: float, blocks: Sequence[float], look: Look) -> None:
+    """Draw the blocks of one mode side by side in order, and their mean with interval."""
+    offsets = np.linspace(-_SPREAD, _SPREAD, len(blocks)) if len(blocks) > 1 else np.zeros(len(blocks))
+    axes.scatter(x + offsets, blocks, s=7, color=look.colour, alpha=0.45, linewidths=0, zorder=2)
+    mean = _geometric(blocks)
+    if mean.value is not None:
+        bars = (
+            None if mean.low is None or mean.high is None else [[mean.value - mean.low], [mean.high - mean.value]]
+        )
+        axes.errorbar(
+            x + 0.3, mean.value, yerr=bars, fmt=look.marker, color=look.colour, markersize=5, capsize=2.5, zorder=3
+        )
+
+
+def _interval(axes: Axes, y: float, of: Interval, look: Look, label: str | None = None) -> None:
+    if of.value is None:
+        return
+    bars = None if of.low is None or of.high is None else [[of.value - of.low], [of.high - of.value]]
+    axes.errorbar(
+        of.value,
+        y,
+        xerr=bars,
+        fmt=look.marker,
+        color=look.colour,
+        markersize=4.5,
+        capsize=2,
+        label=label,
+        zorder=3,
+    )
+
+
+def _reference(axes: Axes, y: float, name: str, side: int) -> None:
+    axes.axhline(y, color=GREY, linewidth=0.8, linestyle="--" if side < 0 else ":")
+    axes.annotate(
+        name, (0, y), xycoords=("axes fraction", "data"), xytext=(3, 2 * side), textcoords="offset points",
+        va="bottom" if side > 0 else "top", fontsize=6.5, color=GREY,
+    )  # fmt: skip
+
+
+def _name_modes(axes: Axes, modes: Sequence[str]) -> None:
+    crowded = sum(map(len, modes)) > 36
+    axes.set_xticks(
+        range(len(modes)), [wrapped(mode, 14) for mode in modes], rotation=30 if crowded else 0,
+        ha="right" if crowded else "center",
+    )  # fmt: skip
+    axes.set_xlim(-0.6, max(len(modes), 1) - 0.4)
+    axes.grid(axis="x", visible=False)
+
+
+def _shared_legend(panels: Sequence[Axes]) -> None:
+    """Put one legend for all panels below the figure."""
+    entries = {
+        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        panels[0].figure.legend(
+            entries.values(), entries.keys(), loc="outside lower center", ncols=min(5, len(entries)), frameon=False
+        )
+
+
+def _log_axis(axes: Axes, values: Iterable[float]) -> None:
+    """Use a log axis whose ticks are plain numbers around 1."""
+    known = [value for value in values if isfinite(value) and value > 0] or [0.9, 1.1]
+    low, high = min([*known, 0.95]) / 1.04, max([*known, 1.05]) * 1.04
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    steps = (
+        0.01,
+        0.02,
+        0.05,
+        0.1,
+        0.2,
+        0.3,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+        1,
+        1.1,
+        1.25,
+        1.5,
+        1.75,
+        2,
+        2.5,
+        3,
+        4,
+        5,
+        7,
+        10,
+        20,
+    )
+    ticks = [tick for tick in steps if low <= tick <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: bare(x)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
+    axes.grid(axis="y", visible=False)

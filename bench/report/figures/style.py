@@ -1,0 +1,132 @@
+"""How every figure looks: one colour and marker per mode, sizes for a column of print, watermark, saving."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLUMN_IN, PAGE_IN = 3.4, 7.0
+"""Widths of one column and of a page of print, inches."""
+PNG_DPI = 200
+GREY = "#595959"
+
+# Okabe & Ito (2008), "Color Universal Design": told apart with every common form of colour blindness.
+_COLOURS = {
+    "exclusive": GREY,
+    "time-slicing": "#E69F00",
+    "mps": "#0072B2",
+    "mps-equal": "#56B4E9",
+    "mig": "#009E73",
+    "cpu-shared": "#D55E00",
+}
+_SPARE_COLOURS = ("#CC79A7", "#D55E00", "#8C6D1F", "#7B4FA3", "#1B7C8C", "#A33B3B", "#4F7A28", "#3D3D8F")
+_MARKERS = {"exclusive": "s", "time-slicing": "o", "mps": "D", "mps-equal": "^", "mig": "v", "cpu-shared": "P"}
+_SPARE_MARKERS = ("X", "<", ">", "p", "h", "*", "d", "8")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one mode is drawn, in every figure."""
+
+    colour: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A finished figure: its file name without suffix, what it shows, and the figure itself."""
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+def looks(modes: Sequence[str]) -> dict[str, Look]:
+    """Return the look of each mode; modes with options take spare colours in plan order."""
+    spare = iter(zip(_SPARE_COLOURS * len(modes), _SPARE_MARKERS * len(modes), strict=True))
+    return {
+        mode: Look(_COLOURS[mode], _MARKERS[mode]) if mode in _COLOURS else Look(*next(spare))
+        for mode in dict.fromkeys(["exclusive", *modes])
+    }
+
+
+def apply_style() -> None:
+    """Set fonts and lines for all figures that follow: legible at 3.4 inches, no text as mathematics."""
+    sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
+    mpl.rcParams.update(
+        {
+            "font.size": 7.5,
+            "axes.titlesize": 8,
+            "axes.labelsize": 7.5,
+            "xtick.labelsize": 7,
+            "ytick.labelsize": 7,
+            "legend.fontsize": 7,
+            "axes.linewidth": 0.6,
+            "grid.linewidth": 0.4,
+            "lines.linewidth": 1.2,
+            "pdf.fonttype": 42,
+            "text.parse_math": False,
+            "figure.constrained_layout.use": False,
+        }
+    )
+
+
+def grid(panels: int, panel_height_in: float, most_columns: int = 2, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure with one axes per panel; one panel is a column wide, more take the page."""
+    columns = min(panels, most_columns)
+    rows = -(-panels // columns)
+    size = (COLUMN_IN if columns == 1 else PAGE_IN, panel_height_in * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+    for unused in axes.flat[panels:]:
+        unused.set_visible(False)
+    return figure, list(axes.flat[:panels])
+
+
+def matrix(rows: int, columns: int, height_in: float) -> tuple[Figure, Any]:
+    """Return a page-wide figure of panels that share the x axis of their column and the y axis of their row."""
+    return plt.subplots(
+        rows,
+        columns,
+        figsize=(PAGE_IN, height_in),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+
+
+def wrapped(text: str, width: int = 26, lines: int = 3) -> str:
+    """Return a label broken into short lines; what does not fit ends in an ellipsis."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …", break_on_hyphens=True)) or text
+
+
+def mark(figure: Figure, words: str | None) -> None:
+    """Write a watermark across the figure, behind nothing and over everything, faint enough to read through."""
+    if words:
+        figure.text(
+            0.5, 0.5, words, ha="center", va="center", rotation=20, fontsize=min(30, figure.get_figwidth() * 5.2),
+            color="#B00020", alpha=0.16, zorder=100,
+        )  # fmt: skip
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Write NAME.pdf and NAME.png, without dates inside; return the PNG."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)  # lay out once for both files
+        figure.set_layout_engine("none")
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
+    plt.close(figure)
+    return folder / f"{name}.png"

@@ -1,0 +1,41 @@
+"""What every page and figure must say about where its numbers come from."""
+
+from bench.analysis.summary import Comparison
+from bench.report.table import DASH
+
+NOT_VALIDATED = "not validated: no measurement of this device has been published that the model was held against"
+
+
+def watermark(comparison: Comparison) -> str | None:
+    """Return the words that run across every figure; None for a measured, publishable run."""
+    words = ["SIMULATED"] if comparison.run.simulated else []
+    if not comparison.plan.timing.publishable:
+        words.append(f"{comparison.plan.timing.name.upper()} {DASH} not publishable")
+    return "  ".join(words) or None
+
+
+def banners(comparison: Comparison) -> list[str]:
+    """Return the warnings that stand above everything else."""
+    warnings = []
+    if comparison.run.simulated:
+        warnings.append(
+            "Simulated: no GPU was measured. Every number below is what the model predicts. Published error of "
+            f"the model: {comparison.model_validation or NOT_VALIDATED}. Its noise, and so the width of every "
+            "interval, is assumed."
+        )
+    if comparison.run.device.get("kind") == "cpu":
+        warnings.append(
+            "Measured on the host's processor, not on a GPU: it shows that the way through works, and says "
+            "nothing about how a GPU is shared."
+        )
+    if not comparison.plan.timing.publishable:
+        warnings.append(
+            f"{comparison.plan.timing.name.capitalize()} timing: {comparison.plan.timing.window_s:g} s windows "
+            f"and {comparison.plan.blocks} blocks show that everything works. Not publishable."
+        )
+    if comparison.missing:
+        warnings.append(
+            f"Incomplete: {comparison.missing} of {comparison.scheduled} scheduled trials have not been measured. "
+            f"Go on with: python run_experiments.py --resume results/{comparison.run.run_id}"
+        )
+    return warnings

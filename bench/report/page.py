@@ -1,0 +1,87 @@
+"""What the HTML page and the Markdown file have in common: sections in reading order."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.analysis.contrasts import EXPLORATORY, PRIMARY, UNFLAGGED
+from bench.analysis.summary import Comparison
+from bench.report.evidence import proof_table, provenance_table
+from bench.report.figures.style import Drawing
+from bench.report.sections import (
+    colocation_table,
+    contrast_table,
+    energy_table,
+    flag_table,
+    job_table,
+    mishap_table,
+    split_table,
+)
+from bench.report.table import Table
+
+Figures = Mapping[str, tuple[Drawing, Path]]
+
+
+@dataclass
+class Section:
+    """A heading with what stands below it; `folded` sections are closed until asked for."""
+
+    title: str
+    words: str = ""
+    figures: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    folded: bool = False
+
+
+def sections(comparison: Comparison, figures: Figures) -> list[Section]:
+    """Return all sections that this run has something to say in."""
+    return [section for section in _all(comparison, figures) if section.figures or section.tables]
+
+
+def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
+    yield Section(
+        "How the modes compare",
+        "The primary family: the questions that the plan declared before the run.",
+        _drawn(figures, "ratios"),
+        _filled(contrast_table(comparison, "Primary contrasts", PRIMARY), _sensitivity(comparison)),
+    )
+    yield Section(
+        "Throughput, turnaround, fairness",
+        "STP alone hides a starved job, so the three always stand together.",
+        _drawn(figures, "stp_by_mode", "progress_by_job"),
+        _filled(colocation_table(comparison)),
+    )
+    yield Section("Partition and interference", tables=_filled(split_table(comparison)))
+    yield Section(
+        "Latency and throughput of each job",
+        figures=_drawn(figures, "step_latency", "throughput_by_job"),
+        tables=_filled(job_table(comparison)),
+    )
+    yield Section(
+        "What the device did", figures=_drawn(figures, "telemetry"), tables=_filled(energy_table(comparison))
+    )
+    yield Section(
+        "Exploratory contrasts",
+        "Not declared beforehand: leads to follow, not conclusions.",
+        tables=_filled(contrast_table(comparison, "Exploratory contrasts", EXPLORATORY)),
+        folded=True,
+    )
+    yield Section(
+        "Failures, invalid trials, flags", tables=_filled(mishap_table(comparison), flag_table(comparison))
+    )
+    yield Section("Proof of mode", tables=_filled(proof_table(comparison)))
+    yield Section("Provenance", tables=_filled(provenance_table(comparison)))
+
+
+def _sensitivity(comparison: Comparison) -> Table | None:
+    if not comparison.flagged:
+        return None
+    return contrast_table(comparison, "The same without flagged trials", PRIMARY, UNFLAGGED)
+
+
+def _drawn(figures: Figures, *names: str) -> list[str]:
+    return [name for name in names if name in figures]
+
+
+def _filled(*tables: Table | None) -> list[Table]:
+    return [table for table in tables if table is not None and table.rows]

@@ -1,0 +1,179 @@
+"""`enable_mps.sh` and `disable_mps.sh`: a private daemon, healthy or not there at all."""
+
+import os
+import subprocess
+import tempfile
+
+import pytest
+
+from bench.simulator.driver.state import updated
+
+
+def test_starts_a_daemon_for_this_gpu(a100, result):
+    said = result(a100.mps("--active-thread-percentage", "50"))
+    (daemon,) = a100.state.daemons
+    assert said == {
+        "pipe_directory": str(a100.pipe),
+        "log_directory": str(a100.logs),
+        "daemon_pid": str(daemon.pid),
+        "active_thread_percentage": "50.0",
+        "changed": "yes",
+    }
+    assert (daemon.device, daemon.active_thread_percentage) == (a100.gpu, 50.0)
+    assert a100.pipe.stat().st_mode & 0o777 == 0o711
+
+
+def test_a_second_call_leaves_the_daemon_alone(a100, result):
+    first = result(a100.mps())
+    second = result(a100.mps())
+    assert second == first | {"changed": "no"}
+    assert len(a100.state.daemons) == 1
+
+
+def test_refuses_a_daemon_that_is_not_as_asked(a100):
+    a100.mps("--active-thread-percentage", "50")
+    done = a100.mps("--active-thread-percentage", "25")
+    assert done.returncode == 5
+    assert a100.state.daemons[0].active_thread_percentage == 50.0
+
+
+def test_neither_helper_touches_the_daemon_of_someone_else(a100):
+    environment = {"CUDA_MPS_PIPE_DIRECTORY": str(a100.pipe)}
+    subprocess.run([a100.folder / "bin" / "nvidia-cuda-mps-control", "-d"], env=environment, check=True)
+    before = a100.state_file.read_bytes()
+    assert a100.mps().returncode == 5
+    assert a100.no_mps().returncode == 5
+    assert a100.state_file.read_bytes() == before
+    assert (a100.pipe / "control").exists()
+
+
+def test_replaces_what_a_dead_daemon_left(a100, result):
+    a100.mps()
+    with updated(a100.state_file) as state:
+        state.daemons.clear()
+    assert result(a100.mps())["changed"] == "yes"
+    assert len(a100.state.daemons) == 1
+
+
+def test_waits_for_a_daemon_that_is_slow_to_answer(a100, result):
+    a100.fail(
+        tool="nvidia-cuda-mps-control",
+        match="get_default",
+        action="fail",
+        rc=1,
+        text="Cannot find\n",
+        times=2,
+    )
+    assert result(a100.mps())["changed"] == "yes"
+
+
+def test_notices_a_daemon_that_is_not_as_asked(a100):
+    a100.fail(tool="nvidia-cuda-mps-control", match="get_default", action="lie", text="100.0\n", times=1)
+    done = a100.mps("--active-thread-percentage", "50")
+    assert done.returncode == 1
+    assert not a100.pipe.exists()
+    assert a100.state.daemons == []
+
+
+def test_a_start_that_fails_leaves_nothing(a100):
+    a100.fail(tool="nvidia-cuda-mps-control", match="-d", action="fail", rc=1, text="no such device\n")
+    done = a100.mps()
+    assert done.returncode == 1
+    assert "no such device" in done.stderr
+    assert not a100.pipe.exists()
+
+
+def test_refuses_a_gpu_in_mig_mode(a100):
+    with updated(a100.state_file) as state:
+        state.mig_enabled = state.mig_pending = True
+    assert a100.mps().returncode == 1
+
+
+@pytest.mark.parametrize("percentage", ["0", "101", "-5", "half", "0.0"])
+def test_an_impossible_percentage_is_wrong_usage(a100, percentage):
+    assert a100.mps("--active-thread-percentage", percentage).returncode == 2
+
+
+def test_a_socket_path_that_is_too_long_is_wrong_usage(a100):
+    long = "/tmp/" + "x" * 95
+    done = a100.run("enable_mps.sh", "--pipe-directory", long, "--log-directory", str(a100.logs))
+    assert done.returncode == 2
+    assert "107" in done.stderr
+
+
+def test_the_daemon_inherits_no_open_file(a100):
+    """A lock that the runner holds must not live on in the daemon."""
+    tool = a100.folder / "bin" / "nvidia-cuda-mps-control"
+    spy = a100.folder / "spy"
+    tool.rename(a100.folder / "bin" / "real")
+    tool.write_text(f'#!/bin/sh\n[ "$1" != -d ] || ls /proc/self/fd >{spy}\nexec {a100.folder}/bin/real "$@"\n')
+    tool.chmod(0o755)
+    with tempfile.TemporaryFile() as lock:
+        number = os.dup2(lock.fileno(), 57)
+        try:
+            assert a100.mps(pass_fds=(number,)).returncode == 0
+        finally:
+            os.close(number)
+    assert set(spy.read_text().split()) <= {"0", "1", "2", "3"}  # 3 is the folder that ls reads
+
+
+def test_disable_ends_the_daemon_and_removes_its_directory(a100, result):
+    a100.mps()
+    assert result(a100.no_mps()) == {"pipe_directory": str(a100.pipe), "changed": "yes"}
+    assert a100.state.daemons == []
+    assert not a100.pipe.exists()
+
+
+def test_disable_is_fine_where_nothing_runs(a100, result):
+    assert result(a100.no_mps())["changed"] == "no"
+
+
+def test_disable_ends_clients_that_do_not_leave(a100):
+    a100.mps()
+    with updated(a100.state_file) as state:
+        state.add_client(4242, "train.py", a100.gpu, 512, mps_pipe_directory=str(a100.pipe))
+    assert a100.no_mps().returncode == 0
+    assert a100.state.clients == []
+
+
+def test_disable_leaves_a_daemon_of_another_directory(a100):
+    a100.mps()
+    other = (str(a100.folder / "p2"), str(a100.folder / "l2"))
+    a100.run("enable_mps.sh", "--pipe-directory", other[0], "--log-directory", other[1])
+    a100.no_mps()
+    assert [daemon.pipe_directory for daemon in a100.state.daemons] == [other[0]]
+
+
+def test_disable_notices_a_daemon_that_stays(a100):
+    a100.mps()
+    a100.fail(tool="nvidia-cuda-mps-control", match="quit", action="lie")
+    done = a100.no_mps()
+    assert done.returncode == 1
+    assert "still answers" in done.stderr
+    assert a100.pipe.exists()
+
+
+def test_disable_signals_only_a_real_mps_process(a100):
+    """A pid file that names a process of another program: that process lives on."""
+    a100.mps()
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        (a100.pipe / "nvidia-cuda-mps-control.pid").write_text(f"{bystander.pid}\n")
+        assert a100.no_mps().returncode == 0
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_disable_ends_a_real_process_that_ignores_quit(a100, tmp_path):
+    a100.mps()
+    program = tmp_path / "nvidia-cuda-mps-control"
+    program.symlink_to("/bin/sleep")
+    daemon = subprocess.Popen([program, "60"])
+    try:
+        (a100.pipe / "nvidia-cuda-mps-control.pid").write_text(f"{daemon.pid}\n")
+        assert a100.no_mps().returncode == 0
+        assert daemon.wait(timeout=5) == -15
+    finally:
+        daemon.kill()

@@ -1,0 +1,181 @@
+"""The driver state: what a tenant would be granted, who is let in, and a file that is never half-written."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from bench.simulator.driver import nvidia_smi
+from bench.simulator.driver.models import MODELS
+from bench.simulator.driver.state import (
+    MPS_CLIENT_LIMIT,
+    Daemon,
+    DriverState,
+    RefusedError,
+    create,
+    granted_sms,
+    memory_mib,
+    updated,
+)
+
+GPU = "GPU-11111111-2222-3333-4444-555555555555"
+PIPE = "/run/bench/pipe"
+
+
+@pytest.fixture
+def path(tmp_path):
+    create(tmp_path / "deep" / "state.json", "a100-80gb", GPU)
+    return tmp_path / "deep" / "state.json"
+
+
+def under_mps(path, percentage=100.0):
+    with updated(path) as state:
+        state.daemons.append(Daemon(state.take_pid(), PIPE, GPU, percentage))
+    return DriverState.load(path)
+
+
+def cut(path, layout):
+    nvidia_smi.main(["-mig", "1"], str(path))
+    nvidia_smi.main(["mig", "-cgi", layout, "-C"], str(path))
+    return DriverState.load(path)
+
+
+def test_a_fresh_state_is_an_ordinary_idle_gpu(path):
+    state = DriverState.load(path)
+    assert (state.gpu_name, state.gpu_uuid) == ("SIMULATED NVIDIA A100-SXM4-80GB", GPU)
+    assert (state.mig_enabled, state.compute_mode, state.in_use) == (False, "Default", False)
+    assert granted_sms(state, GPU) == 108
+    assert memory_mib(state, GPU) == 81920 - 869
+
+
+@pytest.mark.parametrize(
+    ("percentage", "sms"), [(None, 108), (100, 108), (50, 54), (33, 34), (25, 26), (1, 2), (99.9, 106)]
+)
+def test_a_percentage_is_rounded_down_to_whole_granules(path, percentage, sms):
+    assert granted_sms(under_mps(path), GPU, percentage, PIPE) == sms
+
+
+@pytest.mark.parametrize("pipe", [None, "/somewhere/else"])
+def test_a_percentage_without_a_daemon_is_ignored(path, pipe):
+    assert granted_sms(under_mps(path), GPU, 50, pipe) == 108
+
+
+def test_a_client_can_only_tighten_the_default_of_its_server(path):
+    state = under_mps(path, 25.0)
+    assert granted_sms(state, GPU, None, PIPE) == 26
+    assert granted_sms(state, GPU, 50, PIPE) == 26
+    assert granted_sms(state, GPU, 10, PIPE) == 10
+
+
+def test_a_new_default_counts_only_for_servers_started_later(path):
+    under_mps(path)
+    with updated(path) as state:
+        state.add_client(1, "a", GPU, 1, mps_pipe_directory=PIPE)
+        (daemon,) = state.daemons
+        state.replace_daemon(daemon, daemon._replace(active_thread_percentage=50.0))
+    assert granted_sms(DriverState.load(path), GPU, None, PIPE) == 108
+
+
+def test_a_mig_device_has_the_size_of_its_profile(path):
+    state = cut(path, "9:0,19:4")
+    sizes = {
+        (state.profile(gi).name, granted_sms(state, ci.uuid), memory_mib(state, ci.uuid))
+        for gi in state.instances
+        for ci in gi.compute
+    }
+    assert sizes == {("3g.40gb", 42, 40192), ("1g.10gb", 14, 9728)}
+
+
+def test_a_cut_gpu_cannot_be_had_whole(path):
+    state = cut(path, "9:0")
+    with pytest.raises(RefusedError, match="NO_DEVICE"):
+        granted_sms(state, GPU)
+
+
+def test_mig_uuids_come_back_with_the_same_layout(path):
+    first = [gi.compute[0].uuid for gi in cut(path, "9:0,9:4").instances]
+    for command in (["mig", "-dci"], ["mig", "-dgi"], ["-mig", "0"]):
+        assert nvidia_smi.main(command, str(path)) == 0
+    assert [gi.compute[0].uuid for gi in cut(path, "9:0,9:4").instances] == first
+    assert len(set(first)) == 2
+
+
+def test_the_first_client_brings_the_server(path):
+    under_mps(path)
+    with updated(path) as state:
+        assert state.daemons[0].server_pid is None
+        state.add_client(7, "train.py", GPU, 512, mps_pipe_directory=PIPE, active_thread_percentage=50)
+        assert state.daemons[0].server_pid is not None
+    state = DriverState.load(path)
+    assert [client.pid for client in state.clients_of(state.daemons[0])] == [7]
+    assert state.clients[0].active_thread_percentage == 50
+
+
+def test_an_mps_server_has_room_for_48_clients(path):
+    under_mps(path)
+    with updated(path) as state:
+        for pid in range(MPS_CLIENT_LIMIT):
+            state.add_client(pid + 1, "client", GPU, 1, mps_pipe_directory=PIPE)
+        with pytest.raises(RefusedError, match="MAX_CLIENTS"):
+            state.add_client(99, "one too many", GPU, 1, mps_pipe_directory=PIPE)
+        state.add_client(100, "beside MPS", GPU, 1)
+    assert MPS_CLIENT_LIMIT == 48
+
+
+def test_exclusive_process_lets_only_the_server_in(path):
+    under_mps(path)
+    with updated(path) as state:
+        state.compute_mode = "Exclusive_Process"
+        state.add_client(1, "client", GPU, 1, mps_pipe_directory=PIPE)
+        state.add_client(2, "client", GPU, 1, mps_pipe_directory=PIPE)
+        with pytest.raises(RefusedError, match="DEVICE_UNAVAILABLE"):
+            state.add_client(3, "stray", GPU, 1)
+
+
+def test_clients_go_and_leave_their_memory(path):
+    with updated(path) as state:
+        state.add_client(1, "a", GPU, 512)
+        state.add_client(2, "b", GPU, 256)
+        state.remove_client(1)
+        state.remove_client(12345)
+    assert [client.pid for client in DriverState.load(path).clients] == [2]
+
+
+def test_an_error_leaves_the_file_as_it_was(path):
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError), updated(path) as state:
+        state.compute_mode = "Prohibited"
+        raise RuntimeError
+    assert path.read_bytes() == before
+
+
+def _add_clients(path, first):
+    for pid in range(first, first + 50):
+        with updated(path) as state:
+            state.add_client(pid, "job", GPU, 1)
+
+
+def test_writers_side_by_side_lose_nothing(path):
+    writers = [multiprocessing.Process(target=_add_clients, args=(path, first)) for first in (100, 200, 300)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(DriverState.load(path).clients) == 150
+
+
+def test_the_file_is_json_and_round_trips(path):
+    cut(path, "9:0")
+    under_mps(path)
+    fields = json.loads(path.read_text())
+    assert DriverState.from_json(json.loads(path.read_text())).to_json() == fields
+
+
+@pytest.mark.parametrize("model", [model for model in MODELS.values() if model.mig_capable])
+def test_every_placement_has_an_instance_id_of_its_own_and_fits(model):
+    for profile in model.profiles:
+        ids = [model.instance_id(profile.size, start) for start in profile.starts]
+        assert len(set(ids)) == len(ids)
+        assert all(start + profile.size <= model.slots for start in profile.starts)
+        assert profile.sms <= model.sms
+        assert profile.max_instances * profile.memory_mib <= model.memory_mib
