@@ -63,7 +63,7 @@ start_daemon() {
 
 # await_daemon: `-d` returns before the daemon accepts commands.
 await_daemon() {
-    local deadline=$((SECONDS + 10))
+    local deadline=$((SECONDS + (TOOL_TIMEOUT_S < 10 ? TOOL_TIMEOUT_S : 10)))
     until mps_probe; do
         ((SECONDS < deadline)) || return 1
         sleep 0.05
