@@ -25,7 +25,7 @@ def simulated_device(model: str | None) -> Device:
         raise SetupError(f"--device simulated:{key}: no such model{hint}; known: {', '.join(MODELS)}")
     gpu_uuid = f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'simulated {key}')}"
     folder = state_root() / gpu_uuid
-    state_file = folder / "driver" / "state.json"
+    state_file = folder / "driver" / "state.txt"
     tools = folder / "driver" / "bin"
     state = DriverState.load(state_file) if state_file.exists() else create(state_file, key, gpu_uuid)
     install(tools, state_file)
@@ -43,9 +43,9 @@ def simulated_device(model: str | None) -> Device:
 
 def board_of(device: Device) -> Board:
     """Return the board whose driver state the device's tools speak for."""
-    return Board(device.state_folder / "driver" / "state.json", VirtualClock())
+    return Board(device.state_folder / "driver" / "state.txt", VirtualClock())
 
 
 def model_of(device: Device) -> str:
     """Return the model's key, as in `--device simulated:KEY`."""
-    return DriverState.load(device.state_folder / "driver" / "state.json").model_key
+    return DriverState.load(device.state_folder / "driver" / "state.txt").model_key
