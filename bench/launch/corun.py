@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.clock import Clock
 from bench.errors import LaunchError
+from bench.interrupts import uninterrupted
 from bench.launch.contract import EVENTS_FILE, START_FILE, Handle, Launcher, Tenant
 from bench.launch.events import PROTOCOL, EventLog, JobEvents
 from bench.modes.contract import Evidence, Identity
@@ -180,7 +181,8 @@ def co_run(
                 result.window = trial.release(timing)
                 trial.wait(result.window)
     finally:
-        trial.remove_all()
+        with uninterrupted():
+            trial.remove_all()
     result.outcomes = tuple(trial.outcome(job, result.window) for job in trial.running)
     return result
 

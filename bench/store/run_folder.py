@@ -51,10 +51,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open an existing run; raises RecordError where the folder is not one."""
+        """Open an existing run; raises SetupError where the folder is not one."""
         run = cls(path.resolve())
         if not run.run_file.is_file() or not run.plan_file.is_file():
-            raise RecordError(
+            raise SetupError(
                 f"{path}: not the folder of a run (no run.json and plan.yaml); name one under results/"
             )
         return run
@@ -71,7 +71,7 @@ class RunFolder:
     def scratch(self, trial_id: str) -> Path:
         """Return an empty folder in which the trial is made; a later `keep` gives it its name."""
         folder = self.trials_folder / f".{trial_id}"
-        with self._writing(folder):
+        with self._writing():
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir()
@@ -80,7 +80,7 @@ class RunFolder:
     def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
         """Write a trial and give it its name; raises RecordError where the disk is full or read-only."""
         folder = self.trials_folder / f".{record.id}"
-        with self._writing(folder):
+        with self._writing():
             folder.mkdir(exist_ok=True)
             if corun is not None and corun.window is not None:
                 _steps_table(corun, corun.window.start_s).to_parquet(folder / "steps.parquet")
@@ -90,24 +90,27 @@ class RunFolder:
             (folder / "trial.json").write_text(record.model_dump_json(indent=2) + "\n")
             folder.rename(self.trials_folder / record.id)
 
+    def unwritable(self, error: OSError) -> RecordError:
+        """Describe a folder that cannot be written any more (full, read-only, gone), and how to go on."""
+        return RecordError(
+            f"{error.filename or self.path}: {error.strerror or error}; every finished trial is safe. "
+            f"Make room, then go on with: python run_experiments.py --resume {self.path}"
+        )
+
     def supersede(self, trial_id: str) -> None:
         """Set a trial aside because its block is repeated whole; it stays readable under superseded/."""
         aside = self.path / "superseded"
-        with self._writing(aside):
+        with self._writing():
             aside.mkdir(exist_ok=True)
             count = len(list(aside.glob(f"{trial_id}.*")))
             (self.trials_folder / trial_id).rename(aside / f"{trial_id}.{count + 1}")
 
     @contextmanager
-    def _writing(self, path: Path) -> Iterator[None]:
-        """Raise RecordError, with the way to go on, where the disk is full, read-only or broken."""
+    def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise RecordError(
-                f"{path}: {error.strerror}; every finished trial is safe. "
-                f"Make room, then go on with: python run_experiments.py --resume {self.path}"
-            ) from error
+            raise self.unwritable(error) from error
 
     def trials(self) -> Iterator[TrialRecord]:
         """Read all trials, in the order of their names."""

@@ -56,6 +56,8 @@ def test_caps_that_fit_together_keep_clients_apart():
     light = Cost(host_s=1000.0, fixed_s=0.0, scaling_s=1.0)
     capped, _ = concurrent([GPU_BOUND, light], [0.5, 0.5])
     assert capped == pytest.approx((2 + 8 * 2) * (1 + 0.005 * 2 / 1000))  # its half, though the other is idle
+    large, *small = concurrent([GPU_BOUND] * 3, [0.5, 0.25, 0.25])
+    assert [large, *small] == pytest.approx([18 * 1.01, 34 * 1.01, 34 * 1.01])
     free, _ = concurrent([GPU_BOUND, light], [1.0, 1.0])
     assert free == pytest.approx(10, rel=0.01)
 

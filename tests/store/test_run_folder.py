@@ -125,10 +125,10 @@ def test_a_run_never_writes_into_another(run, run_record):
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path, run):
-    with pytest.raises(RecordError, match="not the folder of a run"):
+    with pytest.raises(SetupError, match="not the folder of a run"):
         RunFolder.open(tmp_path)
     run.plan_file.unlink()
-    with pytest.raises(RecordError, match=r"no run.json and plan.yaml"):
+    with pytest.raises(SetupError, match=r"no run.json and plan.yaml"):
         RunFolder.open(run.path)
 
 
