@@ -84,7 +84,7 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
             blocks = [value * turns for value in _values(comparison, mode, mix.name, RATE.name, job)]
             _column(axes, x, blocks, look[mode])
         unit = next((level.unit for (m, _, j), level in levels.items() if (m, j) == (mix.name, job)), RATE.unit)
-        axes.set(title=wrapped(f"{job} in {mix.name}", 34, 3), ylabel=wrapped(unit, 20, 2))
+        axes.set(title=wrapped(f"{job} in {mix.name}", 30, 3), ylabel=wrapped(unit, 20, 2))
         axes.set_ylim(bottom=0)
         _name_modes(axes, ["solo" if mode == EXCLUSIVE else mode for mode in modes])
     return Drawing(
