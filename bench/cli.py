@@ -4,6 +4,8 @@ Imports of the other rooms wait until a verb runs, so that `--help` answers at o
 """
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -20,8 +22,11 @@ examples:
 def main(arguments: Sequence[str] | None = None, program: str = "python -m bench") -> int:
     """Run one verb and return the exit code: 0 all ok, 1 some failed, 2 refused, 130 interrupted."""
     options = _parser(program).parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way of saying Ctrl-C
     try:
-        return _conduct(options)
+        code = _conduct(options)
+        sys.stdout.flush()
+        return code
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("bench", "workloads"):
             raise
@@ -29,7 +34,13 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m bench
             f"the Python package {error.name} is missing; install with:\n  {_install_command()}", file=sys.stderr
         )
         return EXIT_REFUSED
-    except BrokenPipeError:
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (
+        BrokenPipeError
+    ):  # the reader, `head` perhaps, has seen enough; nor must the interpreter's last flush fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
 
 

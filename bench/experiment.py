@@ -52,6 +52,8 @@ class Experiment:
             self.measure(trial, active, timing)
         except (ModeUnavailable, DeviceError) as error:
             self.give_up([trial], error)
+        except OSError as error:
+            raise self.folder.unwritable(error) from error
 
     def measure(self, trial: Trial, active: ActiveMode, timing: Timing) -> None:
         """Run one trial: grants, tenants, launch under watch, record."""

@@ -6,7 +6,7 @@ The only room that knows both the real world and the simulated one.
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.clock import Clock, SystemClock
@@ -16,6 +16,7 @@ from bench.gpu.inventory import cpu_device, find_gpu, fingerprint, nvidia_presen
 from bench.gpu.lock import held
 from bench.launch.contract import Launcher
 from bench.launch.process import ProcessLauncher
+from bench.modes.entering import recover
 from bench.modes.switch import Switch
 from bench.plan.catalog import Workload
 from bench.telemetry.contract import Sampler
@@ -32,7 +33,10 @@ class Rig:
     sampler: Sampler
     clock: Clock
     switch: Switch
-    description: Mapping[str, Any]  # what identifies the set-up; kept in every record
+    description: Mapping[str, Any] = field(default_factory=dict)  # what identifies the set-up, for every record
+    left_behind: str | None = (
+        None  # the mode in which a killed run had left the device, until this one put it back
+    )
 
 
 def find_device(request: str) -> Device:
@@ -57,13 +61,17 @@ def find_device(request: str) -> Device:
 
 @contextmanager
 def reserved(device: Device, launcher: str, allow_reset: bool, workloads: list[Workload]) -> Iterator[Rig]:
-    """Hold the device's lock and build the rig; raises SetupError where something must be mended first."""
+    """Hold the device's lock, put back what a killed run left, and build the rig.
+
+    Raises SetupError where something must be mended first, RestoreError where the device cannot be put back.
+    """
     with held(device) as lock:
         switch = Switch(device, allow_reset or device.simulated, lock.fd)
         rig = _simulated_rig(switch, launcher) if device.simulated else _real_rig(switch, launcher, workloads)
         rig.launcher.preflight(workloads)
-        rig.launcher.clean_up()
-        yield rig
+        rig.launcher.clean_up()  # before the device: nothing can be put back under a job that still runs
+        journal = recover(switch) if device.kind == "gpu" else None
+        yield replace(rig, left_behind=journal.mode if journal else None, description=_describe(rig))
 
 
 def _simulated_rig(switch: Switch, launcher: str) -> Rig:
@@ -76,8 +84,8 @@ def _simulated_rig(switch: Switch, launcher: str) -> Rig:
         raise SetupError(f"--launcher {launcher}: a simulated device launches simulated jobs only; leave it out")
     board = board_of(switch.device)
     model = model_of(switch.device)
-    description = {**_describe(switch.device), "model": model, "model_validation": validation(model)}
-    return Rig(switch.device, SimulatedLauncher(board), SimulatedSampler(board), board.clock, switch, description)
+    simulation = {"model": model, "model_validation": validation(model)}
+    return Rig(switch.device, SimulatedLauncher(board), SimulatedSampler(board), board.clock, switch, simulation)
 
 
 def _real_rig(switch: Switch, launcher: str, workloads: list[Workload]) -> Rig:
@@ -86,7 +94,7 @@ def _real_rig(switch: Switch, launcher: str, workloads: list[Workload]) -> Rig:
     sampler: Sampler = NvidiaSampler(device, clock)
     if device.kind == "cpu":
         sampler = NoSampler("the host's cores have no NVIDIA telemetry")
-    return Rig(device, _launcher(launcher, workloads, device), sampler, clock, switch, _describe(device))
+    return Rig(device, _launcher(launcher, workloads, device), sampler, clock, switch)
 
 
 def _launcher(request: str, workloads: list[Workload], device: Device) -> Launcher:
@@ -101,5 +109,6 @@ def _launcher(request: str, workloads: list[Workload], device: Device) -> Launch
     return ProcessLauncher()
 
 
-def _describe(device: Device) -> dict[str, Any]:
-    return {"kind": device.kind, "simulated": device.simulated, **fingerprint(device)}
+def _describe(rig: Rig) -> dict[str, Any]:
+    device = rig.device
+    return {"kind": device.kind, "simulated": device.simulated, **fingerprint(device), **rig.description}

@@ -18,6 +18,7 @@ class Device:
     simulated: bool
     name: str
     uuid: str
+    selector: str  # what --device takes to find this very device again
     memory_total_mib: int | None
     driver_version: str | None
     vbios_version: str | None

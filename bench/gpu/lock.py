@@ -32,7 +32,7 @@ def held(device: Device, clock: Clock | None = None) -> Iterator[DeviceLock]:
     Raises SetupError, naming the holder, if another runner has it, or if the state folder cannot be used.
     """
     path = device.state_folder / "lock"
-    fd = _opened(path)
+    fd = _opened(device)
     try:
         _acquire(fd, path, clock or SystemClock())
         os.truncate(fd, 0)
@@ -42,22 +42,37 @@ def held(device: Device, clock: Clock | None = None) -> Iterator[DeviceLock]:
         os.close(fd)
 
 
-def _opened(path: Path) -> int:
+def holder(device: Device) -> str | None:
+    """Describe the runner that holds the device's lock at this moment; None if nobody does."""
+    fd = _opened(device)
     try:
-        for folder in (path.parent.parent, path.parent):
-            _make_shared(folder)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _holder(fd)
+    else:
+        return None
+    finally:
+        os.close(fd)
+
+
+def make_state_folder(device: Device) -> None:
+    """Make the device's state folder, and the one around it, for all users of the host."""
+    for folder in (device.state_folder.parent, device.state_folder):
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            folder.chmod(_FOR_EVERYONE)
+
+
+def _opened(device: Device) -> int:
+    path = device.state_folder / "lock"
+    try:
+        make_state_folder(device)
         return _open_shared(path)
     except OSError as refused:
         raise SetupError(
             f"the lock {path} cannot be used ({refused.strerror}); set BENCH_STATE_DIR to a folder that you may "
             "write to and that every user of this device shares"
         ) from refused
-
-
-def _make_shared(folder: Path) -> None:
-    with suppress(FileExistsError):
-        folder.mkdir(parents=True)
-        folder.chmod(_FOR_EVERYONE)
 
 
 def _open_shared(path: Path) -> int:

@@ -58,6 +58,7 @@ class DockerLauncher:
     def __init__(self, gpu: str | None = None) -> None:
         """Take the UUID of the GPU that tenants will be given, so that preflight can try whether that works."""
         self._gpu = gpu
+        self._images: dict[str, Image] = {}
 
     def preflight(self, workloads: Iterable[Workload]) -> None:
         """Raise SetupError, naming the command that mends it: no engine, no image, or no access to the GPU."""
@@ -82,8 +83,10 @@ class DockerLauncher:
 
     def start(self, tenant: Tenant) -> Handle:
         """Create and start one container; raises LaunchError where the engine refuses, and leaves nothing then."""
-        with _plainly(f"{tenant.name} could not be started from image {tenant.workload.image}"):
-            container = self._engine.containers.create(tenant.workload.image, **_settings(tenant))
+        name = tenant.workload.image
+        image = self._images.get(name, name)  # the one of preflight: a name may be given to another meanwhile
+        with _plainly(f"{tenant.name} could not be started from image {name}"):
+            container = self._engine.containers.create(image, **_settings(tenant))
             try:
                 container.start()
             except BaseException:
@@ -108,12 +111,14 @@ class DockerLauncher:
             return docker.from_env()
 
     def _image(self, name: str) -> Image | None:
+        """Look an image up, and remember it: all containers of a run are made from the same one."""
         from docker.errors import ImageNotFound  # noqa: PLC0415
 
         engine = self._engine
-        with _plainly(f"image {name} could not be looked up", SetupError), suppress(ImageNotFound):
-            return engine.images.get(name)
-        return None
+        if name not in self._images:
+            with _plainly(f"image {name} could not be looked up", SetupError), suppress(ImageNotFound):
+                self._images[name] = engine.images.get(name)
+        return self._images.get(name)
 
     def _refuse_foreign_host(self) -> None:
         """Refuse an engine in a virtual machine or on another host: clock, GPU and job folders must be shared."""
@@ -138,7 +143,7 @@ class DockerLauncher:
 
 
 def why_not_docker(workloads: Iterable[Workload], gpu: str | None = None) -> str | None:
-    """Say why these workloads cannot run in containers here, or None if they can (a few milliseconds)."""
+    """Say why these workloads cannot run in containers here, or None if they can; costs milliseconds."""
     try:
         DockerLauncher(gpu).preflight(workloads)
     except SetupError as error:

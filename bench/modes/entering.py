@@ -1,18 +1,17 @@
 """Entering a mode and leaving it again: observe, write the journal, apply, verify; restore, whatever happened."""
 
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, assert_never
 
-from bench.errors import BenchError, DeviceError, RestoreError
+from bench.errors import BenchError, DeviceError, ModeUnavailable, RestoreError
+from bench.interrupts import uninterrupted
 from bench.modes.contract import ActiveMode
 from bench.modes.cpu import CpuHost
 from bench.modes.helpers import Call
 from bench.modes.journal import Journal
 from bench.modes.mig import MigGpu
-from bench.modes.mps import MpsGpu
+from bench.modes.mps import MpsGpu, pipe_directory
 from bench.modes.observe import DeviceState, observe
 from bench.modes.switch import Switch
 from bench.modes.whole import WholeGpu
@@ -41,6 +40,7 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
         return
     recover(switch)
     before = observe(switch.device)
+    _refuse_foreign_instances(before, switch)
     active = _implementation(mode, switch)
     journal = Journal(mode.label, before, active.undo(before))
     journal.write(switch.device)
@@ -50,21 +50,7 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
         _refuse_unproven(active)
         yield active
     finally:
-        with _uninterrupted():
-            restore(journal, switch)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let a second Ctrl-C wait: the device comes first."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        restore(journal, switch)
 
 
 def recover(switch: Switch) -> Journal | None:
@@ -76,22 +62,31 @@ def recover(switch: Switch) -> Journal | None:
 
 
 def restore(journal: Journal, switch: Switch) -> None:
-    """Run the journal's undo calls, all of them, then ask the device whether it is as it was."""
-    failures = []
-    for call in journal.undo:
-        try:
-            switch.run(call)
-        except BenchError as error:
-            failures.append(str(error))
-    now = _observed_after(journal, switch)
-    if now != journal.before:
-        raise RestoreError(
-            f"{switch.device.uuid} could not be put back after mode {journal.mode}:\n"
-            f"  it was {journal.before},\n  it is {now}\n"
-            + "".join(f"  {failure}\n" for failure in failures)
-            + "  next: mend the cause, then: python -m bench mode restore"
-        )
-    Journal.close(switch.device)
+    """Run the journal's undo calls, all of them, then ask the device whether it is as it was.
+
+    A call may fail where it had nothing to undo, so only the device's state decides. Ctrl-C waits for the end.
+    """
+    with uninterrupted():
+        failures = [failure for call in journal.undo if (failure := _failure(call, switch))]
+        now = _observed_after(journal, switch)
+        daemon_left = pipe_directory(switch.device).exists()
+        if now != journal.before or daemon_left:
+            state = f"  it was {journal.before},\n  it is {now}\n"
+            daemon = f"  our MPS daemon is still in {pipe_directory(switch.device)}\n" if daemon_left else ""
+            raise RestoreError(
+                f"{switch.device.uuid} could not be put back after mode {journal.mode}:\n"
+                + "".join([state, daemon, *(f"  {failure}\n" for failure in failures)])
+                + _next_step(switch)
+            )
+        Journal.close(switch.device)
+
+
+def _failure(call: Call, switch: Switch) -> str | None:
+    try:
+        switch.run(call)
+    except BenchError as error:
+        return str(error)
+    return None
 
 
 def _observed_after(journal: Journal, switch: Switch) -> DeviceState:
@@ -100,8 +95,22 @@ def _observed_after(journal: Journal, switch: Switch) -> DeviceState:
     except BenchError as error:
         raise RestoreError(
             f"{switch.device.uuid} does not answer after mode {journal.mode}, so nobody knows its state: {error}\n"
-            "  next: mend the cause, then: python -m bench mode restore"
+            + _next_step(switch)
         ) from error
+
+
+def _next_step(switch: Switch) -> str:
+    return f"  next: mend the cause, then: python -m bench mode restore --device {switch.device.selector}"
+
+
+def _refuse_foreign_instances(before: DeviceState, switch: Switch) -> None:
+    """Refuse before anything is journalled: what restores a mode must never meet what is not ours."""
+    if before.instances:
+        uuid = switch.device.uuid
+        raise ModeUnavailable(
+            f"{uuid} is cut into MIG instances that this tool did not make; "
+            f"destroy them with: gpu_configs/disable_mig.sh --gpu {uuid} --keep-mode"
+        )
 
 
 def _implementation(mode: Mode, switch: Switch) -> _Switchable:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from bench.errors import ModeUnavailable
 from bench.gpu.device import Device
 from bench.gpu.mig_tables import MigPlacements, MigProfile
 from bench.gpu.smi import NvidiaSmi
@@ -12,9 +11,9 @@ from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
 from bench.modes.helpers import Call
 from bench.modes.mig_layout import Placed, plan_layout
 from bench.modes.observe import DeviceState, observe
-from bench.modes.proof import tenant_evidence
+from bench.modes.proof import state_evidence, tenant_evidence
 from bench.modes.switch import Switch
-from bench.modes.whole import PIPE_VARIABLE
+from bench.modes.whole import PIPE_VARIABLE, make_whole, restore_whole
 from bench.plan.mode import Mig
 from bench.plan.model import Mix
 
@@ -45,25 +44,21 @@ class MigGpu:
         return self.switch.device
 
     def undo(self, before: DeviceState) -> tuple[Call, ...]:
-        """Return what destroys all instances and, where MIG was off, turns it off."""
-        keep = ("--keep-mode",) if before.mig_mode == "Enabled" else ()
-        return (Call("disable_mig", (*keep, *self.switch.reset_option)),)
+        """Return what destroys all instances, which can only be ours, and puts back the state that was found."""
+        if before.mig_mode == "Enabled" and before.compute_mode == "Default":
+            return (Call("disable_mig", ("--keep-mode",)),)
+        off = Call("disable_mig", self.switch.reset_option)
+        return (off, *restore_whole(before, self.switch.allow_reset))
 
     def apply(self, before: DeviceState) -> None:
-        """Turn MIG mode on; instances follow with the first mix."""
-        if before.instances:
-            raise ModeUnavailable(
-                f"{self.device.uuid} holds MIG instances that this tool did not make; "
-                f"destroy them with: gpu_configs/disable_mig.sh --gpu {self.device.uuid} --keep-mode"
-            )
-        if before.mig_mode is None:
-            raise ModeUnavailable(f"{self.device.name} has no MIG; choose time-slicing or mps")
+        """Turn MIG mode on, with compute mode Default, which is changed with MIG off only; instances follow."""
+        if before.compute_mode != "Default":
+            make_whole(self.switch, before)
         self.switch.run(Call("setup_mig", self.switch.reset_option))
 
     def verify(self) -> None:
         """Ask the device again."""
-        seen = observe(self.device).mig_mode
-        self.evidence = (Evidence("MIG mode", "Enabled", seen, Grade.READ_BACK, seen == "Enabled"),)
+        self.evidence = state_evidence(observe(self.device), "Default", "Enabled")
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Cut the GPU for this mix, unless it is so already, and give each job its instance."""
@@ -89,10 +84,11 @@ class MigGpu:
         return (Evidence("MIG instances, by their start slot", wanted, made, Grade.READ_BACK, made == wanted),)
 
     def _cut(self, layout: tuple[Placed, ...]) -> None:
+        self._layout = ()  # unknown until all is done
         if self._instances:
             ours = ",".join(str(instance.number) for instance in self._instances)
             self.switch.run(Call("disable_mig", ("--instances", ours, "--keep-mode")))
-            self._instances, self._layout = (), ()
+            self._instances = ()
         wanted = ",".join(f"{placed.profile.id}:{placed.start}" for placed in layout)
         made = self.switch.run(Call("setup_mig", ("--layout", wanted, *self.switch.reset_option)))["instances"]
         self._instances = tuple(_instance(text) for text in made.split(","))

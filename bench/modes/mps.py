@@ -6,6 +6,7 @@ clients is asked in every trial, and a thread percentage must show as a smaller 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.gpu.device import Device
 from bench.gpu.mps import MpsControl
@@ -13,7 +14,7 @@ from bench.gpu.sm_counts import known_sm_count
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
 from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState, observe
-from bench.modes.proof import state_evidence, tenant_evidence
+from bench.modes.proof import no_server_evidence, state_evidence, tenant_evidence
 from bench.modes.switch import Switch
 from bench.modes.whole import PIPE_VARIABLE, make_whole, restore_whole
 from bench.plan.mode import Mps, MpsEqual
@@ -32,8 +33,7 @@ class MpsGpu:
     evidence: tuple[Evidence, ...] = ()
 
     def __post_init__(self) -> None:
-        folder = self.device.state_folder / "mps"
-        self.pipe_directory, self.log_directory = folder / "pipe", folder / "log"
+        self.pipe_directory = pipe_directory(self.device)
         self._known_servers: tuple[int, ...] = ()
         self.control = MpsControl(self.device.tool_environment, self.pipe_directory)
 
@@ -51,7 +51,8 @@ class MpsGpu:
         """Make the GPU an ordinary one, then start the daemon."""
         if not before.is_whole:
             make_whole(self.switch, before)
-        folders = ("--pipe-directory", str(self.pipe_directory), "--log-directory", str(self.log_directory))
+        logs = self.pipe_directory.with_name("log")
+        folders = ("--pipe-directory", str(self.pipe_directory), "--log-directory", str(logs))
         self.switch.run(Call("enable_mps", folders))
 
     def verify(self) -> None:
@@ -59,7 +60,8 @@ class MpsGpu:
         percentage = self.control.default_active_thread_percentage()
         answer = Evidence("MPS daemon answers: default thread percentage", 100.0, percentage,
                           Grade.READ_BACK, percentage == 100.0)  # fmt: skip
-        self.evidence = (*state_evidence(observe(self.device), "Default", "Disabled"), answer)
+        state = state_evidence(observe(self.device), "Default", "Disabled")
+        self.evidence = (*state, no_server_evidence(self.device), answer)
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the daemon's pipe directory, and its limits where the mode has any."""
@@ -95,6 +97,11 @@ class MpsGpu:
     def _sm_count(self, percentage: int | None) -> int | None:
         whole = known_sm_count(self.device.name)
         return None if whole is None or percentage is None else whole * percentage // 100
+
+
+def pipe_directory(device: Device) -> Path:
+    """Return where our own daemon of this device listens; the folder is there as long as the daemon is."""
+    return device.state_folder / "mps" / "pipe"
 
 
 def _membership(seen: Identity, clients: frozenset[int]) -> Evidence:

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from bench.gpu.device import Device
 from bench.gpu.sm_counts import known_sm_count
+from bench.gpu.smi import NvidiaSmi
 from bench.modes.contract import Evidence, Grade, Grant, Identity
 from bench.modes.observe import DeviceState
 
+MPS_SERVER = "nvidia-cuda-mps-server"
 SM_GRANULE = 2  # a thread percentage is rounded to whole SMs; which way differs by board
 
 
@@ -17,6 +19,13 @@ def state_evidence(state: DeviceState, compute_mode: str, mig_mode: str) -> tupl
         _equal("compute mode", compute_mode, state.compute_mode, Grade.READ_BACK),
         _equal("MIG mode", mig_mode, seen_mig, Grade.READ_BACK),
     )
+
+
+def no_server_evidence(device: Device) -> Evidence:
+    """Ask who computes on the device: before our first job, an MPS server can only be somebody else's."""
+    apps = NvidiaSmi(device.tool_environment).compute_apps(device.uuid)
+    servers = [app.pid for app in apps if (app.process_name or "").endswith(MPS_SERVER)]
+    return Evidence("MPS servers on the device", [], servers, Grade.READ_BACK, not servers)
 
 
 def tenant_evidence(device: Device, grants: Sequence[Grant], identities: Sequence[Identity]) -> Iterator[Evidence]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bench.gpu.device import Device
+from bench.interrupts import uninterrupted
 from bench.modes.helpers import Call, run_helper
 
 
@@ -24,5 +25,6 @@ class Switch:
         return ("--allow-reset",) if self.allow_reset else ()
 
     def run(self, call: Call) -> dict[str, str]:
-        """Run one helper on the device and return its result."""
-        return run_helper(call, self.device, (self.lock_fd,))
+        """Run one helper on the device, to its end, and return its result."""
+        with uninterrupted():
+            return run_helper(call, self.device, (self.lock_fd,))

@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.errors import ModeUnavailable
 from bench.gpu.device import Device
-from bench.gpu.smi import NvidiaSmi
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
 from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState, observe
-from bench.modes.proof import state_evidence, tenant_evidence
+from bench.modes.proof import no_server_evidence, state_evidence, tenant_evidence
 from bench.modes.switch import Switch
 from bench.plan.mode import Mode
 from bench.plan.model import Mix
 
 PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
-MPS_SERVER = "nvidia-cuda-mps-server"
 
 
 @dataclass
@@ -42,10 +39,8 @@ class WholeGpu:
 
     def verify(self) -> None:
         """Ask the device again, and who computes on it: an MPS server would make clients of our jobs."""
-        smi = NvidiaSmi(self.device.tool_environment)
-        servers = [app.pid for app in smi.compute_apps(self.device.uuid) if app.process_name == MPS_SERVER]
-        nobody = Evidence("MPS servers on the device", [], servers, Grade.READ_BACK, not servers)
-        self.evidence = (*state_evidence(observe(self.device), "Default", "Disabled"), nobody)
+        state = state_evidence(observe(self.device), "Default", "Disabled")
+        self.evidence = (*state, no_server_evidence(self.device))
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the whole device, and an empty pipe directory.
@@ -65,12 +60,7 @@ class WholeGpu:
 
 
 def make_whole(switch: Switch, before: DeviceState) -> None:
-    """Turn MIG off where it is on and empty, and set compute mode Default."""
-    if before.instances:
-        raise ModeUnavailable(
-            f"{switch.device.uuid} is cut into MIG instances that this tool did not make; "
-            f"destroy them with: gpu_configs/disable_mig.sh --gpu {switch.device.uuid}"
-        )
+    """Turn MIG off where it is on, and set compute mode Default."""
     if before.mig_mode == "Enabled":
         switch.run(Call("disable_mig", switch.reset_option))
     switch.run(Call("setup_time_slicing"))

@@ -3,9 +3,11 @@
 import os
 import uuid
 from difflib import get_close_matches
+from pathlib import Path
 
 from bench.errors import SetupError
 from bench.gpu.device import Device, state_root
+from bench.gpu.lock import make_state_folder
 from bench.simulator.board import Board
 from bench.simulator.clock import VirtualClock
 from bench.simulator.driver.install import install
@@ -24,28 +26,47 @@ def simulated_device(model: str | None) -> Device:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise SetupError(f"--device simulated:{key}: no such model{hint}; known: {', '.join(MODELS)}")
     gpu_uuid = f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'simulated {key}')}"
-    folder = state_root() / gpu_uuid
-    state_file = folder / "driver" / "state.json"
-    tools = folder / "driver" / "bin"
-    state = DriverState.load(state_file) if state_file.exists() else create(state_file, key, gpu_uuid)
-    install(tools, state_file)
-    return Device(
+    board = MODELS[key]
+    tools = state_root() / gpu_uuid / "driver" / "bin"
+    device = Device(
         kind="gpu",
         simulated=True,
-        name=state.gpu_name,
+        name=f"SIMULATED {board.name}",
         uuid=gpu_uuid,
-        memory_total_mib=state.model.memory_mib,
+        selector=f"simulated:{key}",
+        memory_total_mib=board.memory_mib,
         driver_version=DRIVER_VERSION,
         vbios_version=None,
         environment={"PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
     )
+    _install(device, key)
+    return device
+
+
+def _install(device: Device, model: str) -> None:
+    """Make the driver's state, unless it is there, and its tools."""
+    state_file = _state_file(device)
+    try:
+        make_state_folder(device)
+        if not state_file.exists():
+            create(state_file, model, device.uuid)
+        install(state_file.parent / "bin", state_file)
+    except OSError as refused:
+        raise SetupError(
+            f"{refused.filename}: the simulated driver cannot keep its state there ({refused.strerror}); "
+            "set BENCH_STATE_DIR to a folder of yours"
+        ) from refused
+
+
+def _state_file(device: Device) -> Path:
+    return device.state_folder / "driver" / "state.txt"
 
 
 def board_of(device: Device) -> Board:
     """Return the board whose driver state the device's tools speak for."""
-    return Board(device.state_folder / "driver" / "state.json", VirtualClock())
+    return Board(_state_file(device), VirtualClock())
 
 
 def model_of(device: Device) -> str:
     """Return the model's key, as in `--device simulated:KEY`."""
-    return DriverState.load(device.state_folder / "driver" / "state.json").model_key
+    return DriverState.load(_state_file(device)).model_key

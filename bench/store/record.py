@@ -114,7 +114,7 @@ class RunRecord(_Record):
     modes: tuple[str, ...] | None  # what --mode named; None: the plan's own
     preset: bool
     seed: int
-    device_request: str  # as given: simulated:a100-80gb, cuda:0, cpu
+    device_request: str  # what finds this very device again: simulated:a100-80gb, cuda:GPU-…, cpu
     launcher_request: str
     allow_reset: bool
     device: Mapping[str, Any]

@@ -48,10 +48,10 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """Open an existing run; raises RecordError where the folder is not one."""
+        """Open an existing run; raises SetupError where the folder is not one."""
         run = cls(path.resolve())
         if not run.run_file.is_file() or not run.plan_file.is_file():
-            raise RecordError(
+            raise SetupError(
                 f"{path}: not the folder of a run (no run.json and plan.yaml); name one under results/"
             )
         return run
@@ -86,10 +86,14 @@ class RunFolder:
             (folder / "trial.json").write_text(record.model_dump_json(indent=2) + "\n")
             folder.rename(self.trials_folder / record.id)
         except OSError as error:
-            raise RecordError(
-                f"{folder}: {error.strerror}; every finished trial is safe. "
-                f"Make room, then go on with: python run_experiments.py --resume {self.path}"
-            ) from error
+            raise self.unwritable(error) from error
+
+    def unwritable(self, error: OSError) -> RecordError:
+        """Describe a folder that cannot be written any more (full, read-only, gone), and how to go on."""
+        return RecordError(
+            f"{error.filename or self.path}: {error.strerror or error}; every finished trial is safe. "
+            f"Make room, then go on with: python run_experiments.py --resume {self.path}"
+        )
 
     def supersede(self, trial_id: str) -> None:
         """Set a trial aside because its block is repeated whole; it stays readable under superseded/."""

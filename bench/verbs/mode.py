@@ -3,12 +3,10 @@
 import argparse
 
 from bench.gpu.device import Device
-from bench.gpu.lock import held
-from bench.modes.entering import recover
+from bench.gpu.lock import holder
 from bench.modes.helpers import Call, run_helper
 from bench.modes.journal import Journal
-from bench.modes.switch import Switch
-from bench.rig import find_device
+from bench.rig import find_device, reserved
 
 
 def mode(options: argparse.Namespace) -> int:
@@ -26,15 +24,22 @@ def _status(device: Device) -> int:
         print(f"  {key.replace('_', ' ')}: {value}")
     journal = Journal.read(device)
     if journal:
-        print(f"  a killed run left mode {journal.mode}; put it back with: python -m bench mode restore")
+        print(f"  {_whose(journal, device)}")
     return 0
+
+
+def _whose(journal: Journal, device: Device) -> str:
+    if runner := holder(device):
+        return f"in mode {journal.mode}, held by {runner}"
+    restore = f"python -m bench mode restore --device {device.selector}"
+    return f"a killed run left mode {journal.mode}; put the device back with: {restore}"
 
 
 def _restore(device: Device, allow_reset: bool) -> int:
     if device.kind == "cpu":
         print("nothing to put back on a CPU")
         return 0
-    with held(device) as lock:
-        journal = recover(Switch(device, allow_reset or device.simulated, lock.fd))
-    print(f"put back from mode {journal.mode}" if journal else "nothing to put back: no run was killed in a mode")
+    with reserved(device, "auto", allow_reset, []) as rig:
+        mode = rig.left_behind
+    print(f"put back from mode {mode}" if mode else "nothing to put back: no run was killed in a mode")
     return 0

@@ -17,7 +17,10 @@ def report(options: argparse.Namespace) -> int:
 def tell(run: RunFolder) -> None:
     """Write the report; print the answer in a sentence per mix, and where the report is."""
     comparison = analyse(run)
-    page = write_report(run, comparison)
+    try:
+        page = write_report(run, comparison)
+    except OSError as error:
+        raise run.unwritable(error) from error
     for answer in comparison.answers:
         print(answer.text)
     print(f"report: {page}")

@@ -2,14 +2,12 @@
 
 import argparse
 import secrets
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from bench.clock import utc_now
-from bench.errors import ModeUnavailable, SetupError
+from bench.errors import ModeUnavailable, RestoreError, SetupError
 from bench.experiment import Experiment
 from bench.gpu.device import Device
 from bench.launch.tenants import refuse_beyond_host
@@ -59,7 +57,7 @@ def start(options: argparse.Namespace) -> int:
             modes=tuple(names) or None,
             preset=preset,
             seed=seed,
-            device_request=_exact(options.device, device),
+            device_request=device.selector,
             launcher_request=options.launcher,
             allow_reset=options.allow_reset,
             device=rig.description,
@@ -72,7 +70,7 @@ def start(options: argparse.Namespace) -> int:
 
 def resume(options: argparse.Namespace) -> int:
     """Go on with a run; everything but --quiet and --dry-run is taken from its folder."""
-    given = [f"--{name.replace('_', '-')}" for name in TAKEN_FROM_FOLDER if getattr(options, name)]
+    given = [f"--{name.replace('_', '-')}" for name in TAKEN_FROM_FOLDER if _is_given(getattr(options, name))]
     if given:
         raise SetupError(f"--resume takes {', '.join(given)} from the run's folder; leave it out")
     folder = RunFolder.open(Path(options.resume))
@@ -94,26 +92,24 @@ def resume(options: argparse.Namespace) -> int:
 def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> int:
     """Measure what is missing, write the report, and say the answer."""
     done = sum(folder.has(trial.id) for trial in schedule.trials)
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    _tell_restored(rig)
+    if rig.left_behind:
+        print(f"put the GPU back from mode {rig.left_behind}, which a killed run had left", file=sys.stderr)
     try:
         with Progress(schedule, done, quiet) as progress:
             Experiment(rig, folder, load_catalog(), progress).conduct(schedule)
+        tell(folder)
     except KeyboardInterrupt:
-        print(
-            f"\ninterrupted; the device is as it was, and every finished trial is kept. Go on with:\n"
-            f"  python run_experiments.py --resume {folder.path}",
-            file=sys.stderr,
-        )
+        if rig.device.kind == "gpu":
+            recover(rig.switch)  # where the signal came between the end of a trial and the restoring
+        print(f"\ninterrupted; the device is as it was. {_how_to_go_on(folder)}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    tell(folder)
+    except RestoreError as error:
+        raise RestoreError(f"{error}\n  {_how_to_go_on(folder)}") from error
     return EXIT_FAILURES if any(trial.status in FAILURES for trial in folder.trials()) else EXIT_OK
 
 
-def _tell_restored(rig: Rig) -> None:
-    """Put back what a killed runner left before anything is measured."""
-    if rig.device.kind == "gpu" and (journal := recover(rig.switch)):
-        print(f"put the GPU back from mode {journal.mode}, which a killed run had left", file=sys.stderr)
+def _how_to_go_on(folder: RunFolder) -> str:
+    return f"Every finished trial is kept; go on with:\n  python run_experiments.py --resume {folder.path}"
 
 
 def _refuse_impossible(selection: Selection, device: Device, allow_reset: bool) -> None:
@@ -142,13 +138,6 @@ def _workloads(plan: Plan) -> list[Workload]:
     return [catalog[name] for name in dict.fromkeys(job.workload for mix in plan.mixes for job in mix.jobs)]
 
 
-def _exact(request: str, device: Device) -> str:
-    """Return a request that finds this very device again."""
-    if request == "auto":
-        return f"cuda:{device.uuid}" if not device.simulated else "simulated"
-    return f"cuda:{device.uuid}" if request.startswith("cuda") else request
-
-
 def _print_schedule(schedule: Schedule, device: Device) -> None:
     print(f"device: {device.name}")
     for trial in schedule.trials:
@@ -163,5 +152,5 @@ def _print_schedule(schedule: Schedule, device: Device) -> None:
     )
 
 
-def _as_interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value != []

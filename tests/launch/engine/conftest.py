@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from bench.plan.catalog import Workload, load_catalog
 CHECKOUT = Path(__file__).parents[3]
 IMAGE = os.environ.get("BENCH_TEST_IMAGE", "gpu-sharing-bench/base")
 
+LauncherFor = Callable[[Sequence[Workload]], DockerLauncher]
 MakeTenant = Callable[..., Tenant]
 Launch = Callable[..., tuple[Handle, Tenant]]
 
@@ -28,10 +29,20 @@ def workload() -> Workload:
 
 
 @pytest.fixture(scope="session")
-def launcher(workload: Workload) -> DockerLauncher:
-    if reason := why_not_docker([workload]):
-        (pytest.fail if os.environ.get("BENCH_REQUIRE_DOCKER") else pytest.skip)(reason)
-    return DockerLauncher()
+def launcher_for() -> LauncherFor:
+    """Return a function that skips the test, or fails it where an engine was promised, if these cannot run."""
+
+    def check(workloads: Sequence[Workload]) -> DockerLauncher:
+        if reason := why_not_docker(workloads):
+            (pytest.fail if os.environ.get("BENCH_REQUIRE_DOCKER") else pytest.skip)(reason)
+        return DockerLauncher()
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def launcher(launcher_for: LauncherFor, workload: Workload) -> DockerLauncher:
+    return launcher_for([workload])
 
 
 @pytest.fixture(scope="session")
@@ -46,8 +57,9 @@ def make_tenant(workload: Workload, tmp_path_factory: pytest.TempPathFactory) ->
         read_only = (Mount(code, read_only=True), Mount(CHECKOUT / "workloads", read_only=True))
         grant = Grant(device_id, {"PYTHONPATH": f"{code}:{CHECKOUT}", "GRANTED": "yes"}, (*read_only, *mounts))
         parts = {
-            "name": "program", "workload": workload, "parameters": {}, "seed": 7, "device": "cpu", "grant": grant,
-            "folder": tmp_path_factory.mktemp("job"), "cpus": None, "memory_gb": 0.5, "run_id": "test-run",
+            "name": "program", "job": "program", "workload": workload, "parameters": {}, "seed": 7,
+            "device": "cpu", "grant": grant, "folder": tmp_path_factory.mktemp("job"), "cpus": None,
+            "memory_gb": 0.5, "run_id": "test-run",
         }  # fmt: skip
         return Tenant(**{**parts, **changes})  # type: ignore[arg-type]
 

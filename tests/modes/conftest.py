@@ -1,0 +1,110 @@
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.gpu.device import Device
+from bench.gpu.lock import held
+from bench.modes.switch import Switch
+from bench.plan.model import Job, Mix
+from bench.simulator.driver.state import updated
+from bench.simulator.machine import simulated_device
+
+LOGGED = """#!/bin/sh
+if [ $# -gt 0 ]; then
+    echo "{tool} $*" >>{log}
+    exec {real} "$@"
+fi
+said=$(cat)
+echo "{tool} <<< $said" >>{log}
+echo "$said" | {real}
+"""
+
+
+@dataclass
+class Machine:
+    """A simulated GPU with a state folder of its own."""
+
+    device: Device
+    switch: Switch
+    fault_file: Path
+    effects: Path
+
+    @property
+    def state_file(self) -> Path:
+        return self.device.state_folder / "driver" / "state.txt"
+
+    def state(self) -> dict[str, Any]:
+        """The driver's state, less the counter of pids."""
+        state = json.loads(self.state_file.read_text())
+        del state["next_pid"]
+        return state
+
+    def change(self, **fields: Any) -> None:
+        """What somebody else did to the device before us."""
+        with updated(self.state_file) as state:
+            for name, value in fields.items():
+                setattr(state, name, value)
+
+    def faults(self, *rules: dict[str, Any]) -> None:
+        """What the driver's tools will get wrong from now on."""
+        self.fault_file.write_text(json.dumps(rules))
+
+    def changes(self) -> list[str]:
+        """Every command so far that changes the device, in order, without the GPU's UUID."""
+        lines = self.effects.read_text().splitlines() if self.effects.exists() else []
+        return [line.replace(f"-i {self.device.uuid} ", "") for line in lines if _is_change(line)]
+
+
+def _is_change(line: str) -> bool:
+    words = (" -mig ", " -c ", " -cgi ", " -dci", " -dgi", "control -d", "<<< quit", "trial ", "block ")
+    return any(word in line for word in words)
+
+
+@pytest.fixture
+def make_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Machine]]:
+    """Return a maker of machines; the folder's name is short because an MPS socket must fit in 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="b", dir="/tmp"))
+    monkeypatch.setenv("BENCH_STATE_DIR", str(folder))
+    monkeypatch.setenv("BENCH_SIM_FAULTS", str(folder / "faults.json"))
+    monkeypatch.setenv("GPU_CONFIGS_TIMEOUT_S", "1")
+    (folder / "faults.json").write_text("[]")
+    locks = []
+
+    def make(model: str = "a100-80gb", allow_reset: bool = True) -> Machine:
+        device = _logged(simulated_device(model), folder)
+        locks.append(held(device))
+        switch = Switch(device, allow_reset, locks[-1].__enter__().fd)
+        return Machine(device, switch, folder / "faults.json", folder / "effects")
+
+    yield make
+    for lock in locks:
+        lock.__exit__(None, None, None)
+    shutil.rmtree(folder)
+
+
+def _logged(device: Device, folder: Path) -> Device:
+    """Put scripts in front of the stand-in tools that write down what they are told."""
+    tools = device.state_folder / "driver" / "bin"
+    logged = folder / "bin"
+    logged.mkdir(exist_ok=True)
+    for real in tools.iterdir():
+        script = logged / real.name
+        script.write_text(LOGGED.format(tool=real.name, log=folder / "effects", real=real))
+        script.chmod(0o755)
+    return replace(device, environment={"PATH": f"{logged}:{device.environment['PATH']}"})
+
+
+@pytest.fixture
+def machine(make_machine: Callable[..., Machine]) -> Machine:
+    return make_machine()
+
+
+@pytest.fixture
+def pair() -> Mix:
+    return Mix(name="pair", jobs=(Job(workload="resnet50-training"), Job(workload="bert-base-training")))

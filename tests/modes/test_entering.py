@@ -1,0 +1,189 @@
+"""Each mode is entered, proven, and left such that the device is as it was; the effects in their exact order."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from bench.errors import DeviceError, ModeUnavailable
+from bench.gpu.inventory import cpu_device
+from bench.modes.contract import Grade
+from bench.modes.entering import entered, recover
+from bench.modes.journal import Journal
+from bench.modes.mps import pipe_directory
+from bench.plan.mode import CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
+from bench.simulator.driver.state import Daemon, GpuInstance
+
+SMI, MPS = "nvidia-smi", "nvidia-cuda-mps-control"
+START, QUIT = f"{MPS} -d", f"{MPS} <<< quit -t 10"
+MIG_ON, MIG_OFF = f"{SMI} -mig 1", f"{SMI} -mig 0"
+CUT = [f"{SMI} mig -cgi 9:0,9:4 -C"]
+CLEAR = [f"{SMI} mig -dci -gi 1,2", f"{SMI} mig -dgi -gi 1,2"]
+SHARED, ALONE = f"{SMI} -c DEFAULT", f"{SMI} -c EXCLUSIVE_PROCESS"
+
+ALL_MODES = [Exclusive(), TimeSlicing(), Mps(), Mps(active_thread_percentage=50), MpsEqual(), Mig(),
+             Mig(layout="3g.40gb+2g.20gb")]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ALL_MODES, ids=lambda mode: mode.label)
+def test_a_mode_is_proven_and_restored(machine, pair, mode):
+    before = machine.state()
+    with entered(mode, machine.switch) as active:
+        assert active.mode == mode
+        assert active.evidence
+        assert all(each.holds and each.grade is Grade.READ_BACK for each in active.evidence)
+        assert len(active.tenancy(pair)) == 2
+        assert Journal.read(machine.device).mode == mode.label
+    assert machine.state() == before
+    assert Journal.read(machine.device) is None
+
+
+FOUND = {"as delivered": {}, "exclusive": {"compute_mode": "Exclusive_Process"},
+         "MIG on, empty": {"mig_enabled": True, "mig_pending": True},
+         "MIG on and exclusive": {"mig_enabled": True, "mig_pending": True, "compute_mode": "Exclusive_Process"},
+         }  # fmt: skip
+EFFECTS = [
+    (Exclusive(), "as delivered", []),
+    (TimeSlicing(), "as delivered", []),
+    (TimeSlicing(), "exclusive", [SHARED, ALONE]),
+    (TimeSlicing(), "MIG on, empty", [MIG_OFF, MIG_ON]),
+    (TimeSlicing(), "MIG on and exclusive", [MIG_OFF, SHARED, ALONE, MIG_ON]),
+    (Mps(), "as delivered", [START, QUIT]),
+    (Mps(), "exclusive", [SHARED, START, QUIT, ALONE]),
+    (MpsEqual(), "MIG on, empty", [MIG_OFF, START, QUIT, MIG_ON]),
+    (Mig(), "as delivered", [MIG_ON, *CUT, *CLEAR, MIG_OFF]),
+    (Mig(), "exclusive", [SHARED, MIG_ON, *CUT, *CLEAR, MIG_OFF, ALONE]),
+    (Mig(), "MIG on, empty", [*CUT, *CLEAR]),
+    (Mig(), "MIG on and exclusive", [MIG_OFF, SHARED, MIG_ON, *CUT, *CLEAR, MIG_OFF, ALONE, MIG_ON]),
+]
+
+
+@pytest.mark.parametrize(("mode", "found", "effects"), EFFECTS, ids=lambda each: getattr(each, "label", None))
+def test_the_effects_of_a_visit_in_order(machine, pair, mode, found, effects):
+    machine.change(**FOUND[found])
+    before = machine.state()
+    with entered(mode, machine.switch) as active:
+        active.tenancy(pair)
+        active.tenancy(pair)  # cut so already
+    assert machine.changes() == effects
+    assert machine.state() == before
+
+
+def test_mig_is_cut_anew_for_a_mix_of_another_size(machine, pair):
+    one = pair.model_copy(update={"jobs": pair.jobs[:1]})
+    with entered(Mig(), machine.switch) as active:
+        assert [grant.share for grant in active.tenancy(pair)] == ["3g.40gb", "3g.40gb"]
+        assert [(grant.share, grant.sm_count) for grant in active.tenancy(one)] == [("7g.80gb", 98)]
+    assert machine.changes() == [
+        MIG_ON, *CUT, *CLEAR, f"{SMI} mig -cgi 0:0 -C",
+        f"{SMI} mig -dci -gi 0", f"{SMI} mig -dgi -gi 0", MIG_OFF,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [TimeSlicing(), Mps(), Mig()], ids=lambda mode: mode.label)
+def test_foreign_instances_are_left_alone(machine, mode):
+    machine.change(mig_enabled=True, mig_pending=True, instances=[GpuInstance(1, 9, 4)])
+    before = machine.state()
+    with pytest.raises(ModeUnavailable, match=r"did not make.*disable_mig\.sh"), entered(mode, machine.switch):
+        pytest.fail("entered")
+    assert machine.state() == before
+    assert machine.changes() == []
+    assert Journal.read(machine.device) is None
+
+
+@pytest.mark.parametrize("mode", [Exclusive(), TimeSlicing(), Mps()], ids=lambda mode: mode.label)
+def test_a_foreign_mps_server_spoils_the_mode_and_lives_on(machine, mode):
+    uuid = machine.device.uuid
+    machine.change(daemons=[Daemon(4194400, "/run/theirs", uuid, server_pid=4194401, server_uid=0)])
+    before = machine.state()
+    with (
+        pytest.raises(DeviceError, match=r"MPS servers on the device is \[4194401\]"),
+        entered(mode, machine.switch),
+    ):
+        pytest.fail("entered")
+    assert machine.state() == before
+
+
+def test_a_foreign_mps_server_with_exclusive_compute_mode_is_refused(machine):
+    """Changing the compute mode under somebody's daemon would break it."""
+    daemon = Daemon(4194400, "/run/theirs", machine.device.uuid, server_pid=4194401, server_uid=0)
+    machine.change(daemons=[daemon], compute_mode="Exclusive_Process")
+    before = machine.state()
+    with pytest.raises(ModeUnavailable, match="an MPS server runs on it"), entered(TimeSlicing(), machine.switch):
+        pytest.fail("entered")
+    assert machine.state() == before
+
+
+def test_without_the_users_leave_nothing_is_reset(make_machine):
+    machine = make_machine(allow_reset=False)
+    before = machine.state()
+    with pytest.raises(ModeUnavailable, match="--allow-reset"), entered(Mig(), machine.switch):
+        pytest.fail("entered")
+    assert machine.state() == before
+    assert machine.changes() == []
+
+
+def test_hopper_turns_mig_on_without_a_reset(make_machine, pair):
+    machine = make_machine("h100-80gb", allow_reset=False)
+    with entered(Mig(), machine.switch) as active:
+        assert {grant.share for grant in active.tenancy(pair)} == {"3g.40gb"}
+
+
+def test_a_board_without_mig_says_so(make_machine):
+    machine = make_machine("rtx-4090")
+    with pytest.raises(ModeUnavailable, match="no MIG"), entered(Mig(), machine.switch):
+        pytest.fail("entered")
+
+
+def test_a_device_that_is_in_use_is_not_cut(machine):
+    machine.change(holder="nvidia-persistenced")
+    before = machine.state()
+    with pytest.raises(ModeUnavailable, match="held by"), entered(Mig(), machine.switch):
+        pytest.fail("entered")
+    assert machine.state() == before
+
+
+def test_an_error_inside_passes_after_the_device_is_restored(machine):
+    before = machine.state()
+    with pytest.raises(ZeroDivisionError), entered(Mps(), machine.switch):
+        raise ZeroDivisionError
+    assert machine.state() == before
+
+
+@pytest.mark.parametrize("mode", [Mps(), Mig(), TimeSlicing()], ids=lambda mode: mode.label)
+def test_what_a_killed_runner_left_is_undone_by_the_next(machine, pair, mode):
+    machine.change(compute_mode="Exclusive_Process")
+    before = machine.state()
+    folder, at_the_kill = machine.device.state_folder, machine.fault_file.with_name("copy")
+    with entered(mode, machine.switch) as active:
+        active.tenancy(pair)
+        shutil.copytree(folder, at_the_kill)
+    shutil.rmtree(folder)
+    at_the_kill.rename(folder)
+    assert machine.state() != before
+    with entered(Exclusive(), machine.switch):
+        assert (machine.state()["instances"], machine.state()["daemons"]) == ([], [])
+    assert machine.state() == before
+    assert not pipe_directory(machine.device).exists()
+
+
+def test_a_journal_that_cannot_be_read_is_not_guessed(machine):
+    Journal.path(machine.device).write_text('{"mode": "mps"')
+    with pytest.raises(DeviceError, match=r"journal\.json: cannot be read.*status\.sh"):
+        recover(machine.switch)
+
+
+def test_a_journal_survives_the_disk(machine):
+    with entered(Mig(), machine.switch):
+        kept = Journal.read(machine.device)
+    kept.write(machine.device)
+    assert Journal.read(machine.device) == kept
+    assert recover(machine.switch) == kept
+
+
+def test_the_cpu_has_nothing_to_switch(machine, pair):
+    switch = replace(machine.switch, device=cpu_device())
+    with entered(CpuShared(), switch) as active:
+        assert [grant.device_id for grant in active.tenancy(pair)] == [None, None]
+        assert [each.grade for each in active.evidence] == [Grade.HOST_ONLY]
+    assert machine.changes() == []
