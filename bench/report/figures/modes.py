@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 from bench.analysis.colocation import EXCLUSIVE
@@ -215,7 +216,9 @@ def _name_modes(axes: Axes, modes: Sequence[str]) -> None:
 def _shared_legend(panels: Sequence[Axes]) -> None:
     """Put one legend for all panels below the figure."""
     entries = {
-        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        label: bars[0] if isinstance(bars, ErrorbarContainer) else bars
+        for axes in panels
+        for bars, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     if entries:
         panels[0].figure.legend(

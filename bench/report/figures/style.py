@@ -52,6 +52,11 @@ class Drawing:
     caption: str
     figure: Figure
 
+    @property
+    def width_in(self) -> float:
+        """How wide it is meant to be in print, inches."""
+        return float(self.figure.get_figwidth())
+
 
 def looks(modes: Sequence[str]) -> dict[str, Look]:
     """Return the look of each mode; modes with options take spare colours in plan order."""
