@@ -96,7 +96,10 @@ def test_a_foreign_mps_server_spoils_the_mode_and_lives_on(machine, mode):
     uuid = machine.device.uuid
     machine.change(daemons=[Daemon(4194400, "/run/theirs", uuid, server_pid=4194401, server_uid=0)])
     before = machine.state()
-    with pytest.raises(DeviceError, match=r"MPS servers on the device is \[4194401\]"), entered(mode, machine.switch):
+    with (
+        pytest.raises(DeviceError, match=r"MPS servers on the device is \[4194401\]"),
+        entered(mode, machine.switch),
+    ):
         pytest.fail("entered")
     assert machine.state() == before
 
