@@ -35,7 +35,7 @@ if [[ ! -d $pipe_directory ]]; then
     exit
 fi
 if ! is_empty_directory "$pipe_directory"; then
-    owner=$(mps_owner)
+    mps_owner
     [[ $owner == "$gpu" ]] ||
         die $IN_USE "$pipe_directory belongs to ${owner:-someone else}, not to this GPU" "stop that daemon where it was started"
 fi

@@ -42,7 +42,8 @@ require_tool nvidia-cuda-mps-control
 printf -v percentage '%.1f' "$percentage"
 
 report() {
-    result pipe_directory "$pipe_directory" log_directory "$log_directory" daemon_pid "$(mps_pid)" \
+    mps_pid
+    result pipe_directory "$pipe_directory" log_directory "$log_directory" daemon_pid "$pid" \
         active_thread_percentage "$percentage_found" changed "$1"
 }
 
@@ -80,7 +81,7 @@ observe
 [[ $mig_mode != Enabled ]] || die $FAILED "MIG mode is on" "${0%/*}/disable_mig.sh --gpu $gpu"
 
 if [[ -d $pipe_directory ]] && ! is_empty_directory "$pipe_directory"; then
-    owner=$(mps_owner)
+    mps_owner
     [[ -n $owner ]] ||
         die $IN_USE "$pipe_directory was not made by enable_mps.sh" "choose another --pipe-directory, or remove it by hand"
     if mps_probe; then

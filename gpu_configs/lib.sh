@@ -165,22 +165,36 @@ list_instances() {
     done <<<"$said"
 }
 
-# list_devices: fill ci_name and ci_uuid, indexed by 16 * GPU instance + compute instance.
-# `-L` has the UUIDs but no ids, `-lci` the ids but no UUIDs; both count up by GPU instance, then compute instance.
-list_devices() {
-    ci_name=() ci_uuid=()
+# list_compute_instances: fill ci_name, indexed by 16 * GPU instance + compute instance.
+list_compute_instances() {
     mig_answer -lci
     local line row='^\| +[0-9]+ +([0-9]+) +MIG ([^ ]+) +[0-9]+ +([0-9]+) +[0-9]+:[0-9]+'
     while IFS= read -r line; do
         [[ $line =~ $row ]] && ci_name[16 * BASH_REMATCH[1] + BASH_REMATCH[3]]=${BASH_REMATCH[2]}
     done <<<"$said"
+    return 0
+}
+
+# list_devices: after list_instances, fill ci_name and ci_uuid, indexed by 16 * GPU instance + compute instance.
+# `-L` has the UUIDs but no ids; it counts up by GPU instance, then compute instance. A device named like its GPU
+# instance fills it; only where other names show that some instance is empty or divided, `-lci` is asked for the ids.
+list_devices() {
+    ci_name=() ci_uuid=()
     ask -L
     local -a names=() uuids=()
-    local ours=no device='^  MIG ([^ ]+) +Device +[0-9]+: \(UUID: (MIG-[^)]+)\)'
+    local line ours=no device='^  MIG ([^ ]+) +Device +[0-9]+: \(UUID: (MIG-[^)]+)\)'
     while IFS= read -r line; do
         [[ $line != GPU* ]] || { [[ $line == *"(UUID: $gpu)"* ]] && ours=yes || ours=no; }
         [[ $ours == yes && $line =~ $device ]] && names+=("${BASH_REMATCH[1]}") uuids+=("${BASH_REMATCH[2]}")
     done <<<"$said"
+    if [[ "${gi_name[*]}" == "${names[*]}" ]]; then
+        local id
+        for id in "${!gi_name[@]}"; do
+            ci_name[16 * id]=${gi_name[id]}
+        done
+    else
+        list_compute_instances
+    fi
     local -a keys=("${!ci_name[@]}")
     [[ "${ci_name[*]}" == "${names[*]}" ]] ||
         die $FAILED "'mig -lci' lists [${ci_name[*]}], '-L' lists [${names[*]}]" "another program changes MIG; stop it"
@@ -209,9 +223,10 @@ mps_probe() {
 # Every pipe directory made by enable_mps.sh says whose it is; without that file nothing here is touched.
 readonly OWNER_FILE=gpu_configs.owner
 
-# mps_owner: print the GPU that the pipe directory was made for; nothing if it was not made by enable_mps.sh.
+# mps_owner: set `owner` to the GPU that the pipe directory was made for; empty if enable_mps.sh did not make it.
 mps_owner() {
-    [[ ! -r $pipe_directory/$OWNER_FILE ]] || printf '%s' "$(<"$pipe_directory/$OWNER_FILE")"
+    owner=''
+    [[ ! -r $pipe_directory/$OWNER_FILE ]] || read -r owner <"$pipe_directory/$OWNER_FILE" || true
 }
 
 is_empty_directory() {
@@ -221,10 +236,11 @@ is_empty_directory() {
     done
 }
 
-# mps_pid: the daemon's pid as its pid file has it; empty if there is none.
+# mps_pid: set `pid` to the daemon's as its pid file has it; empty if there is none.
 mps_pid() {
     local file=$pipe_directory/nvidia-cuda-mps-control.pid
-    [[ ! -r $file ]] || printf '%s' "$(<"$file")"
+    pid=''
+    [[ ! -r $file ]] || read -r pid <"$file" || true
 }
 
 # mps_alive PID: is that process an MPS daemon or server? (`comm` holds 15 characters.) Pids are reused: always ask.
@@ -248,7 +264,7 @@ mps_end() {
 # mps_stop: the recovery order: ask to quit, wait, signal the daemon, then its servers; then remove the directory.
 mps_stop() {
     local pid server turn servers='' answers=yes
-    pid=$(mps_pid)
+    mps_pid
     ! mps_alive "$pid" || read -r servers <"/proc/$pid/task/$pid/children" || true
     mps_say 'quit -t 10'
     for turn in {1..40}; do

@@ -20,11 +20,11 @@ class Metric:
         return "higher" if self.higher_is_better else "lower"
 
 
-STP = Metric("stp", "STP (system throughput)", "", True)
-ANTT = Metric("antt", "ANTT (average normalised turnaround)", "", False)
+STP = Metric("stp", "STP", "", True)
+ANTT = Metric("antt", "ANTT", "", False)
 SMALLEST = Metric("smallest_progress", "smallest progress", "", True)
-JAIN = Metric("jain", "Jain's fairness index", "", True)
-ENERGY = Metric("energy_per_solo_second", "energy for one second's worth of solo work", "J", False)
+JAIN = Metric("jain", "Jain", "", True)
+ENERGY = Metric("energy_per_solo_second", "energy per solo second", "J", False)
 RATE = Metric("rate", "throughput", "items/s", True, per_job=True)
 LATENCY_P50 = Metric("latency_p50", "median step latency", "s", False, per_job=True)
 LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True)

@@ -85,8 +85,10 @@ def _known(table: pd.DataFrame, column: str) -> tuple[Vector, Vector]:
     return table["time_s"].to_numpy(np.float64)[there], value[there]
 
 
-def _curve(durations: Vector) -> Vector:
-    if not len(durations):
+def _curve(ascending: Vector) -> Vector:
+    """Return the nearest-rank percentiles of sorted durations where there are enough of them."""
+    n = len(ascending)
+    if not n:
         return np.full(len(CURVE_PROBABILITIES), np.nan)
-    curve = np.quantile(durations, CURVE_PROBABILITIES, method="inverted_cdf")
-    return np.where(len(durations) >= _CURVE_COUNTS, curve, np.nan)
+    ranks = np.maximum(np.ceil(n * CURVE_PROBABILITIES - 1e-8), 1).astype(int)
+    return np.where(n >= _CURVE_COUNTS, ascending[ranks - 1], np.nan)

@@ -17,12 +17,20 @@ from bench.launch.events import PROTOCOL, EventLog, JobEvents
 from bench.modes.contract import Evidence, Identity
 from bench.plan.model import Timing
 
-READY_DEADLINE_S = 600.0  # from start to `ready`: imports, model building, autotuning
-END_DEADLINE_S = 120.0  # from stop to exit: the step in flight at stop is completed
 START_NOTICE_S = 0.5  # the start signal is written this long before the start instant
 POLL_S = 0.05
 RUN_POLL_S = 1.0
 
+
+@dataclass(frozen=True)
+class Deadlines:
+    """How long jobs may take at both ends of a trial, in seconds."""
+
+    ready_s: float = 600.0  # from start to `ready`: imports, model building, autotuning
+    end_s: float = 120.0  # from stop to exit: the step in flight at stop is completed
+
+
+DEADLINES = Deadlines()
 Confirm = Callable[[Sequence[Identity]], Sequence[Evidence]]
 
 
@@ -37,12 +45,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one tenant; `error` is None where the job did all that it should."""
+    """What became of one tenant; `error` is None where the job did all that it should.
+
+    A tenant that was `told_to_end` is not to blame: another one was lost first.
+    """
 
     tenant: Tenant
     exit_status: int | None
     events: JobEvents
     error: str | None
+    told_to_end: bool
 
 
 @dataclass
@@ -55,8 +67,9 @@ class CoRun:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """What went wrong, one line a tenant."""
-        return tuple(f"{outcome.tenant.name}: {outcome.error}" for outcome in self.outcomes if outcome.error)
+        """What went wrong, one line a tenant; those to blame come first."""
+        lost = sorted((each for each in self.outcomes if each.error), key=lambda each: each.told_to_end)
+        return tuple(f"{outcome.tenant.name}: {outcome.error}" for outcome in lost)
 
 
 @dataclass
@@ -83,6 +96,7 @@ class _Trial:
 
     launcher: Launcher
     clock: Clock
+    deadlines: Deadlines
     running: list[_Running] = field(default_factory=list)
 
     def start(self, tenant: Tenant) -> bool:
@@ -94,12 +108,12 @@ class _Trial:
         except LaunchError as error:
             job.error = str(error)
             return False
-        deadline_s = self.clock.monotonic_s() + READY_DEADLINE_S
+        deadline_s = self.clock.monotonic_s() + self.deadlines.ready_s
         while job.log.read().ready is None:
             if any(each.ended() for each in self.running):
                 return job.log.read().ready is not None
             if self.clock.monotonic_s() > deadline_s:
-                job.error = f"not ready {READY_DEADLINE_S:.0f} s after its start; see its log {tenant.log_file}"
+                job.error = f"not ready {self.deadlines.ready_s:g} s after its start{_last_words(tenant.log_file)}"
                 return False
             self.clock.sleep(POLL_S)
         return True
@@ -120,10 +134,16 @@ class _Trial:
             now_s = self.clock.monotonic_s()
             if now_s < window.stop_s and any(job.ended() for job in self.running):
                 return
-            if now_s > window.stop_s + END_DEADLINE_S:
+            if now_s > window.stop_s + self.deadlines.end_s:
+                self._blame_late_ones()
                 return
             left_s = window.stop_s - now_s
             self.clock.sleep(min(RUN_POLL_S, left_s) if left_s > 0 else POLL_S)
+
+    def _blame_late_ones(self) -> None:
+        for job in self.running:
+            if not job.ended():
+                job.error = f"still ran {self.deadlines.end_s:g} s after the window"
 
     def remove_all(self) -> None:
         """End what still runs and remove what was created; all jobs are asked first, then each is waited for."""
@@ -132,18 +152,28 @@ class _Trial:
             if not job.ended():
                 job.told_to_end = True
                 handle.terminate()
-        for _, handle in handles:
+        for job, handle in handles:
             handle.remove()
+            job.ended()
 
     def outcome(self, job: _Running, window: Window | None) -> Outcome:
         """Say what became of one tenant."""
         events = job.log.read()
-        return Outcome(job.tenant, job.exit_status, events, job.error or _fault(job, events, window))
+        error = job.error or _fault(job, events, window)
+        told_to_end = job.told_to_end and job.error is None
+        return Outcome(job.tenant, job.exit_status, events, error, told_to_end)
 
 
-def co_run(launcher: Launcher, tenants: Sequence[Tenant], timing: Timing, clock: Clock, confirm: Confirm) -> CoRun:
+def co_run(
+    launcher: Launcher,
+    tenants: Sequence[Tenant],
+    timing: Timing,
+    clock: Clock,
+    confirm: Confirm,
+    deadlines: Deadlines = DEADLINES,
+) -> CoRun:
     """Run the tenants side by side once; never raises for what a job does, and always leaves nothing running."""
-    trial, result = _Trial(launcher, clock), CoRun()
+    trial, result = _Trial(launcher, clock, deadlines), CoRun()
     try:
         if all(trial.start(tenant) for tenant in tenants):
             result.evidence = tuple(confirm([_identity(job) for job in trial.running]))
@@ -175,7 +205,7 @@ def _fault(job: _Running, events: JobEvents, window: Window | None) -> str | Non
     if window is None:
         return None
     if job.told_to_end:
-        return "did not end by itself, or another job of the trial ended first"
+        return "ended because another job of the trial was lost"
     if not len(events.steps) or events.steps.end_s[-1] < window.stop_s:
         return "ended before the window did"
     return None

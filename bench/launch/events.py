@@ -107,7 +107,7 @@ class EventLog:
     def _take(self, line: bytes) -> None:
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             event = None
         if isinstance(event, dict):
             self.events.add(event)
@@ -125,7 +125,30 @@ def _problem(name: str, event: Mapping[str, Any]) -> str | None:
         return (
             f"the job speaks protocol {event['protocol']}, this runner {PROTOCOL}; copy the newer workloads/job.py"
         )
-    steps = event["warmup"] if name == "ready" else event
-    if name in ("ready", "step") and len({len(steps.get(column, "")) for column in _COLUMNS}) != 1:
+    if name in ("ready", "step"):
+        return _problem_with_steps(name, event["warmup"] if name == "ready" else event)
+    if name == "hello" and not all(isinstance(version, str) for version in event["libraries"].values()):
+        return "event 'hello': a version in 'libraries' is not text"
+    if name == "done" and not isinstance(event.get("peak_memory_mib"), int | float | None):
+        return "event 'done': 'peak_memory_mib' is not a number"
+    return None
+
+
+def _problem_with_steps(name: str, steps: Mapping[str, Any]) -> str | None:
+    """Say why the columns are not finite numbers, one of each for every step."""
+    for column in _COLUMNS:
+        if not _is_numbers(steps.get(column)):
+            return f"event {name!r}: {column!r} is not a list of finite numbers"
+    if len({len(steps[column]) for column in _COLUMNS}) != 1:
         return f"event {name!r}: {', '.join(_COLUMNS)} differ in length"
     return None
+
+
+def _is_numbers(column: object) -> bool:
+    if not isinstance(column, list):
+        return False
+    try:
+        values = np.asarray(column)
+    except ValueError:  # lists of different lengths inside
+        return False
+    return values.ndim == 1 and values.dtype.kind in "iuf" and bool(np.isfinite(values).all())

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import LaunchError, SetupError
@@ -22,6 +22,9 @@ class ProcessLauncher:
     """Runs each tenant with this interpreter. Cores are pinned where asked; host memory is not limited."""
 
     name = "process"
+
+    def __init__(self, stop_grace_s: float = STOP_GRACE_S) -> None:
+        self._stop_grace_s = stop_grace_s
 
     def preflight(self, workloads: Iterable[Workload]) -> None:
         """Raise SetupError where a package that these workloads import is not installed."""
@@ -40,15 +43,15 @@ class ProcessLauncher:
     def start(self, tenant: Tenant) -> Handle:
         """Start the workload's module; raises LaunchError where the host refuses."""
         command = [*_ends_with_runner(), sys.executable, "-m", tenant.workload.module, *tenant.arguments]
-        with tenant.log_file.open("wb") as log, _pinned(tenant.cpus):
-            try:
+        try:
+            with tenant.log_file.open("wb") as log, _pinned(tenant.cpus):
                 process = subprocess.Popen(
                     command, cwd=CHECKOUT, env=_environment(tenant), start_new_session=True,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 )  # fmt: skip
-            except OSError as error:
-                raise LaunchError(f"{tenant.workload.module} could not be started: {error}") from error
-        return _ProcessHandle(process)
+        except OSError as error:
+            raise LaunchError(f"{tenant.workload.module} could not be started: {error}") from error
+        return _ProcessHandle(process, self._stop_grace_s)
 
     def clean_up(self) -> None:
         """Do nothing: jobs end by themselves when their runner is gone."""
@@ -57,8 +60,10 @@ class ProcessLauncher:
 class _ProcessHandle:
     """One process and whatever it started."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], stop_grace_s: float) -> None:
         self._process = process
+        self._stop_grace_s = stop_grace_s
+        self._asked = False
 
     def exit_status(self) -> int | None:
         """Return the exit status in the shell's form (128 + signal), or None while it runs."""
@@ -70,18 +75,19 @@ class _ProcessHandle:
         return (self._process.pid,)
 
     def terminate(self) -> None:
-        """Ask the process to finish its step and end."""
-        if self._process.poll() is None:
+        """Ask the process to finish its step and end; once, for a second SIGTERM would kill it while it ends."""
+        if not self._asked and self._process.poll() is None:
+            self._asked = True
             self._process.terminate()
 
     def remove(self) -> None:
-        """Ask, wait, and only then kill the whole session; the log file is already in place."""
+        """Ask, wait, and only then kill it and whatever of its session is left; its log is already in place."""
         self.terminate()
-        try:
-            self._process.wait(STOP_GRACE_S)
-        except subprocess.TimeoutExpired:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(self._stop_grace_s)
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.wait()
 
 
 def _environment(tenant: Tenant) -> dict[str, str]:

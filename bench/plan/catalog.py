@@ -9,6 +9,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import SetupError
+from bench.plan.wording import shown
+
+LIMIT = 1e9  # no size, count or rate of a job comes near it
 
 ParameterValue = bool | int | float | str
 CATALOG_FILE = Path(__file__).parents[2] / "workloads" / "catalog.yaml"
@@ -59,11 +62,11 @@ class Workload(_Entry):
         """Say why `value` cannot be given to a known `parameter`, or None if it can."""
         default, allowed = self.parameters[parameter], self.choices.get(parameter)
         if allowed is not None and value not in allowed:
-            return f"must be one of {', '.join(map(str, allowed))}, not {value!r}"
+            return f"must be one of {', '.join(map(str, allowed))}, not {shown(value)}"
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
-            return f"must be of type {type(default).__name__} (default {default!r}), not {value!r}"
-        if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-            return f"must be positive, not {value!r}"
+            return f"must be of type {type(default).__name__} (default {default!r}), not {shown(value)}"
+        if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < LIMIT:
+            return f"must be positive and below {LIMIT:g}, not {shown(value)}"
         return None
 
 

@@ -1,8 +1,8 @@
 """From a plan's YAML text to a `Plan`, or to the full list of what is wrong with it, each with its place."""
 
 import re
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from bench.errors import PlanError
 from bench.plan.catalog import Catalog, ParameterValue
 from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mig, Mode
 from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan
+from bench.plan.wording import did_you_mean, listed, shown
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
 PLAN_KEYS = ("name", "modes", "mixes", "timing", "blocks", "baseline", "primary")
+LONGEST_NAME = 200
 MAX_TENANTS = 48  # MPS clients per server before R590; no other mode carries more
 
 
@@ -28,8 +30,8 @@ def find_plan(name_or_path: str, device_kind: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    hint = _nearest(name_or_path, presets)
-    raise PlanError(name_or_path, [f"no such file, and no preset of that name{hint}; presets: {_list(presets)}"])
+    hint = did_you_mean(name_or_path, presets)
+    raise PlanError(name_or_path, [f"no such file, and no preset of that name{hint}; presets: {listed(presets)}"])
 
 
 def load_plan(path: Path, catalog: Catalog) -> Plan:
@@ -51,21 +53,26 @@ def read_plan(text: str, source: str, catalog: Catalog) -> Plan:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice, which plain YAML silently lets the second one win."""
+    """YAML that refuses a key written twice, of which plain YAML silently lets the second win."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is written twice", node.value[index][0].start_mark
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            written = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else key
+            if written in seen:
+                raise yaml.composer.ComposerError(
+                    None, None, f"key {shown(key.value)} is written twice", key.start_mark
                 )
-        return super().construct_mapping(node, deep)
+            seen.add(written)
+        return node
 
 
 def _parse(text: str, source: str) -> Mapping[str, Any]:
     try:
         raw = yaml.load(text, Loader=_StrictLoader)
+    except RecursionError as error:
+        raise PlanError(source, ["not a plan: nested far too deeply"]) from error
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise PlanError(source, [f"not valid YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(raw, Mapping):
@@ -83,6 +90,7 @@ class _Reader:
 
     def plan(self, raw: Mapping[str, Any]) -> Plan | None:
         self._known_keys(raw, PLAN_KEYS, "")
+        name = self._name(raw.get("name", "unnamed"), "name")
         modes = self._modes(raw)
         mixes = self._mixes(raw)
         timing = TIMINGS[self._one_of(raw.get("timing", "standard"), tuple(TIMINGS), "timing", "standard")]
@@ -93,7 +101,7 @@ class _Reader:
         if self.problems:
             return None
         return Plan(
-            name=str(raw.get("name", "unnamed")),
+            name=name,
             modes=tuple(modes), mixes=tuple(mixes), timing=timing, blocks=blocks,
             baseline=baseline, primary=primary,
         )  # fmt: skip
@@ -104,25 +112,32 @@ class _Reader:
     def _known_keys(self, raw: Mapping[Any, Any], known: Sequence[str], place: str) -> None:
         for key in raw:
             if key not in known:
-                self._say(place, f"unknown key {key!r}{_nearest(key, known)}; known: {_list(known)}")
+                self._say(place, f"unknown key {shown(key)}{did_you_mean(key, known)}; known: {listed(known)}")
 
     def _one_of(self, value: Any, known: Sequence[str], place: str, default: str) -> str:
         if value in known:
             return str(value)
-        self._say(place, f"unknown value {value!r}{_nearest(value, known)}; known: {_list(known)}")
+        self._say(place, f"unknown value {shown(value)}{did_you_mean(value, known)}; known: {listed(known)}")
         return default
 
     def _whole_number(self, value: Any, place: str, low: int, high: int) -> int:
         if type(value) is int and low <= value <= high:
             return value
-        self._say(place, f"must be a whole number from {low} to {high}, not {value!r}")
+        self._say(place, f"must be a whole number from {low} to {high}, not {shown(value)}")
         return low
+
+    def _name(self, value: Any, place: str) -> str:
+        text = str(value) if isinstance(value, str) or (type(value) is int and abs(value) < 1e9) else ""
+        if text.strip() and text.isprintable() and len(text) <= LONGEST_NAME:
+            return text
+        self._say(place, f"must be one line of text, of at most {LONGEST_NAME} characters, not {shown(value)}")
+        return "unnamed"
 
     def _entries(self, raw: Mapping[str, Any], key: str, kind: type, shape: str) -> Any:
         value = raw.get(key)
         if isinstance(value, kind) and value:
             return value
-        found = "is missing" if key not in raw else f"is {value!r}"
+        found = "is missing" if key not in raw else f"is {shown(value)}"
         self._say(key, f"{found}; it must be {shape}")
         return kind()
 
@@ -130,19 +145,23 @@ class _Reader:
         entries = self._entries(raw, "modes", list, "a list of modes, such as [time-slicing, mps]")
         modes = [self._mode(entry, f"modes[{i}]") for i, entry in enumerate(entries)]
         known = [mode for mode in modes if mode is not None]
-        labels = [mode.label for mode in known]
-        for label in sorted({label for label in labels if labels.count(label) > 1}):
-            self._say("modes", f"{label} is listed twice")
+        self._no_doubles([mode.label for mode in known], "modes")
         return known
+
+    def _no_doubles(self, names: Iterable[str | int], place: str) -> None:
+        for name, times in Counter(names).items():
+            if times > 1:
+                self._say(place, f"{shown(name)} is listed {times} times")
 
     def _mode(self, entry: Any, place: str) -> Mode | None:
         options = {"mode": entry} if isinstance(entry, str) else entry
         if not isinstance(options, Mapping) or "mode" not in options:
-            self._say(place, f"must be a mode's name or a mapping with the key mode, not {entry!r}")
+            self._say(place, f"must be a mode's name or a mapping with the key mode, not {shown(entry)}")
             return None
         name = options["mode"]
-        if name not in MODE_TYPES:
-            self._say(place, f"unknown mode {name!r}{_nearest(name, MODE_TYPES)}; known: {_list(MODE_TYPES)}")
+        if not isinstance(name, str) or name not in MODE_TYPES:
+            hint = did_you_mean(name, MODE_TYPES)
+            self._say(place, f"unknown mode {shown(name)}{hint}; known: {listed(MODE_TYPES)}")
             return None
         self._known_keys(options, tuple(MODE_TYPES[name].model_fields), place)
         known = {key: value for key, value in options.items() if key in MODE_TYPES[name].model_fields}
@@ -151,66 +170,64 @@ class _Reader:
         except ValidationError as error:
             for fault in error.errors():
                 field = ".".join(str(part) for part in fault["loc"][1:])
-                self._say(f"{place}.{field}", f"{_plain(fault['msg'])}, not {fault['input']!r}")
+                self._say(f"{place}.{field}", f"{_plain(fault['msg'])}, not {shown(fault['input'])}")
             return None
 
     def _mixes(self, raw: Mapping[str, Any]) -> list[Mix]:
         entries = self._entries(raw, "mixes", dict, "a mapping from a name to a list of jobs")
-        return [mix for name, jobs in entries.items() for mix in self._mix(str(name), jobs)]
+        mixes = [mix for name, jobs in entries.items() for mix in self._mix(self._name(name, "mixes"), jobs)]
+        self._no_doubles([mix.name for mix in mixes], "mixes")
+        return mixes
 
     def _mix(self, name: str, entries: Any) -> list[Mix]:
         place = f"mixes.{name}"
         if not isinstance(entries, list) or not entries:
-            self._say(place, f"must be a list of jobs, such as [resnet50-training], not {entries!r}")
+            self._say(place, f"must be a list of jobs, such as [resnet50-training], not {shown(entries)}")
             return []
         groups = [self._job(entry, f"{place}[{i}]") for i, entry in enumerate(entries)]
-        series = [count for _, counts in groups if len(counts) > 1 for count in counts]
-        if sum(len(counts) > 1 for _, counts in groups) > 1:
+        series = [counts for _, counts in groups if len(counts) > 1]
+        if len(series) > 1:
             self._say(place, "only one job of a mix can have a list of counts")
             return []
-        return [self._expanded(name, groups, count, place) for count in (series or (None,))]
+        return [self._expanded(name, groups, count) for count in (series[0] if series else (None,))]
 
-    def _expanded(
-        self, name: str, groups: Sequence[tuple[Job | None, list[int]]], count: int | None, place: str
-    ) -> Mix:
+    def _expanded(self, name: str, groups: Sequence[tuple[Job, list[int]]], count: int | None) -> Mix:
         """Build one mix of a series: the job with a list of counts takes `count`, others their own."""
-        jobs = [
-            job
-            for job, counts in groups
-            for _ in range(count if count is not None and len(counts) > 1 else counts[0])
-            if job is not None
-        ]
-        if len(jobs) > MAX_TENANTS:
-            self._say(place, f"{len(jobs)} jobs; no mode carries more than {MAX_TENANTS} tenants")
-        return Mix.model_construct(name=name if count is None else f"{name} x{count}", jobs=tuple(jobs))
+        name = name if count is None else f"{name} x{count}"
+        times = [count if count is not None and len(counts) > 1 else counts[0] for _, counts in groups]
+        if sum(times) > MAX_TENANTS:
+            self._say(f"mixes.{name}", f"{sum(times)} jobs; no mode carries more than {MAX_TENANTS} tenants")
+            times = [1] * len(groups)
+        jobs = [job for (job, _), each in zip(groups, times, strict=True) for _ in range(each)]
+        return Mix(name=name, jobs=tuple(jobs))
 
-    def _job(self, entry: Any, place: str) -> tuple[Job | None, list[int]]:
+    def _job(self, entry: Any, place: str) -> tuple[Job, list[int]]:
+        """Return the job and its counts; one that is wrong keeps its place, so that its mix can be judged."""
         options = {"workload": entry} if isinstance(entry, str) else entry
         if not isinstance(options, Mapping) or "workload" not in options:
-            self._say(place, f"must be a workload's name or a mapping with the key workload, not {entry!r}")
-            return None, [1]
+            self._say(place, f"must be a workload's name or a mapping with the key workload, not {shown(entry)}")
+            return Job(workload="unknown"), [1]
         counts = self._counts(options.get("count", 1), f"{place}.count")
         name = options["workload"]
-        if name not in self.catalog:
-            hint = _nearest(name, self.catalog)
-            self._say(place, f"unknown workload {name!r}{hint}; known: {_list(self.catalog)}")
-            return None, counts
-        parameters = {k: v for k, v in options.items() if k not in ("workload", "count")}
+        if not isinstance(name, str) or name not in self.catalog:
+            hint = did_you_mean(name, self.catalog)
+            self._say(place, f"unknown workload {shown(name)}{hint}; known: {listed(self.catalog)}")
+            return Job(workload="unknown"), counts
+        parameters = {key: value for key, value in options.items() if key not in ("workload", "count")}
         return Job(workload=name, parameters=self._parameters(name, parameters, place)), counts
 
-    def _parameters(self, name: str, given: Mapping[str, Any], place: str) -> dict[str, ParameterValue]:
+    def _parameters(self, name: str, given: Mapping[Any, Any], place: str) -> dict[str, ParameterValue]:
         workload = self.catalog[name]
         self._known_keys(given, ("workload", "count", *workload.parameters), place)
-        known = {key: value for key, value in given.items() if key in workload.parameters}
-        for key, value in known.items():
-            if problem := workload.problem_with(key, value):
+        problems = {key: workload.problem_with(key, given[key]) for key in workload.parameters if key in given}
+        for key, problem in problems.items():
+            if problem is not None:
                 self._say(f"{place}.{key}", problem)
-        return known
+        return {key: given[key] for key, problem in problems.items() if problem is None}
 
     def _counts(self, value: Any, place: str) -> list[int]:
         values = value if isinstance(value, list) and value else [value]
-        if len(set(map(str, values))) < len(values):
-            self._say(place, f"has a count twice: {value!r}")
+        self._no_doubles([count for count in values if type(count) is int], place)
         return [self._whole_number(count, place, 1, MAX_TENANTS) for count in values]
 
     def _primary(self, value: Any) -> tuple[Any, ...]:
@@ -222,8 +239,9 @@ class _Reader:
     def _baseline(self, value: Any, modes: Sequence[Mode]) -> str | None:
         labels = [mode.label for mode in modes if mode.mode != "exclusive"]
         if value is not None and value not in labels:
-            hint = _nearest(value, labels)
-            self._say("baseline", f"{value!r} is not a sharing mode of this plan{hint}; it has: {_list(labels)}")
+            hint = did_you_mean(value, labels)
+            found = f"{shown(value)} is not a sharing mode of this plan{hint}"
+            self._say("baseline", f"{found}; it has: {listed(labels)}")
         return None if value is None else str(value)
 
     def _layouts_fit(self, modes: Sequence[Mode], mixes: Sequence[Mix]) -> None:
@@ -233,15 +251,6 @@ class _Reader:
                     if len(mix.jobs) != len(mode.profiles):
                         cut = f"{len(mode.profiles)} instances"
                         self._say(f"mixes.{mix.name}", f"has {len(mix.jobs)} jobs, but {mode.label} has {cut}")
-
-
-def _nearest(word: Any, known: Any) -> str:
-    matches = get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
-
-
-def _list(names: Any) -> str:
-    return ", ".join(sorted(map(str, names)))
 
 
 def _plain(message: str) -> str:

@@ -7,12 +7,14 @@ the mode's trials in random order inside (methodology: randomised complete block
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.plan.mode import Exclusive, Mig, Mode, Mps, MpsEqual
 from bench.plan.model import Mix, Plan, Timing
+
+LONGEST_WORD = 60  # of the three that an id consists of: ids are names of folders
 
 
 class Role(StrEnum):
@@ -103,17 +105,19 @@ def share_of(mode: Mode, mix: Mix, slot: int) -> str | None:
 
 
 def _block(plan: Plan, index: int, seed: int, shuffle: random.Random) -> Block:
+    taken: set[str] = set()
     modes: list[Mode] = [Exclusive(), *plan.sharing_modes]
-    shuffle.shuffle(modes)
-    visits = []
-    for mode in modes:
-        groups = _cells(plan, mode)
-        shuffle.shuffle(groups)
-        for group in groups:
-            shuffle.shuffle(group)
-        cells = [cell for group in groups for cell in group]
-        visits.append(Visit(mode, tuple(_named(cells, index, mode, seed))))
+    visits = [Visit(mode, _shuffled(_trials(plan, mode, index, seed, taken), shuffle)) for mode in modes]
+    shuffle.shuffle(visits)
     return Block(index, tuple(visits))
+
+
+def _shuffled(groups: list[list[Trial]], shuffle: random.Random) -> tuple[Trial, ...]:
+    """Put groups, and trials inside a group, into random order."""
+    shuffle.shuffle(groups)
+    for group in groups:
+        shuffle.shuffle(group)
+    return tuple(trial for group in groups for trial in group)
 
 
 _Cell = tuple[Role, Mix, int | None]
@@ -141,13 +145,18 @@ def _alone(mode: Mode, mix: Mix, seen: set[tuple[str, str]]) -> Iterator[_Cell]:
             yield Role.SHARE, mix, slot
 
 
-def _named(cells: Sequence[_Cell], block: int, mode: Mode, seed: int) -> Iterator[Trial]:
-    taken: set[str] = set()
-    for role, mix, slot in cells:
-        what = mix.name if role is Role.MIX else mix.jobs[slot or 0].label
-        suffix = f"-alone-in-{share_of(mode, mix, slot or 0)}" if role is Role.SHARE else ""
-        trial_id = _unused(_slug(f"b{block:02d}-{mode.slug}-{_slug(what)[:60]}{suffix}"), taken)
-        yield Trial(trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id))
+def _trials(plan: Plan, mode: Mode, block: int, seed: int, taken: set[str]) -> list[list[Trial]]:
+    """Name the cells of a mode, in plan order: the same cell has the same name in every block."""
+    return [[_trial(cell, block, mode, seed, taken) for cell in group] for group in _cells(plan, mode)]
+
+
+def _trial(cell: _Cell, block: int, mode: Mode, seed: int, taken: set[str]) -> Trial:
+    role, mix, slot = cell
+    what = mix.name if slot is None else mix.jobs[slot].label
+    share = share_of(mode, mix, slot) if role is Role.SHARE and slot is not None else None
+    words = [f"b{block:02d}", mode.slug, what, f"alone-in-{share}" if share else ""]
+    trial_id = _unused("-".join(_slug(word)[:LONGEST_WORD] for word in words if word), taken)
+    return Trial(trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id))
 
 
 def trial_seed(run_seed: int, trial_id: str) -> int:

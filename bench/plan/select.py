@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from bench.errors import SetupError
 from bench.plan.mode import GPU_SHARING_MODES, MODE_ADAPTER, MODE_TYPES, Mode
 from bench.plan.model import Plan
+from bench.plan.wording import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,5 @@ def _refuse_unknown(names: Sequence[str]) -> None:
     known = [*MODE_TYPES, "all"]
     for name in names:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, known)
             raise SetupError(f"--mode {name}: no such mode{hint}; known: {', '.join(known)}")

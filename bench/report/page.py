@@ -9,6 +9,7 @@ from bench.analysis.summary import Comparison
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
 from bench.report.sections import (
+    changed_verdicts,
     colocation_table,
     contrast_table,
     energy_table,
@@ -43,7 +44,13 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         "How the modes compare",
         "The primary family: the questions that the plan declared before the run.",
         _drawn(figures, "ratios"),
-        _filled(contrast_table(comparison, "Primary contrasts", PRIMARY), _sensitivity(comparison)),
+        _filled(contrast_table(comparison, "Primary contrasts", PRIMARY)),
+    )
+    yield Section(
+        "Without flagged trials",
+        changed_verdicts(comparison),
+        tables=_filled(contrast_table(comparison, "Primary contrasts, unflagged trials", PRIMARY, UNFLAGGED)),
+        folded=True,
     )
     yield Section(
         "Throughput, turnaround, fairness",
@@ -71,12 +78,6 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     )
     yield Section("Proof of mode", tables=_filled(proof_table(comparison)))
     yield Section("Provenance", tables=_filled(provenance_table(comparison)))
-
-
-def _sensitivity(comparison: Comparison) -> Table | None:
-    if not comparison.flagged:
-        return None
-    return contrast_table(comparison, "The same without flagged trials", PRIMARY, UNFLAGGED)
 
 
 def _drawn(figures: Figures, *names: str) -> list[str]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from bench.analysis.colocation import BlockCell, JobProgress
-from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, Contrast
+from bench.analysis.colocation import JobProgress
+from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, UNFLAGGED, Contrast
 from bench.analysis.levels import Level
 from bench.analysis.metrics import ANTT, ENERGY, JAIN, LATENCY_P50, LATENCY_P99, METRICS, RATE, SMALLEST, STP
 from bench.analysis.reading import Reading, first_reason
@@ -117,7 +117,8 @@ def split_table(comparison: Comparison) -> Table | None:
         for job in cell.jobs:
             if job.share is not None:
                 parts.setdefault((cell.mix, cell.mode, job.tenant, job.share), []).append(job)
-    for (mix, mode, tenant, share), jobs in parts.items():
+    order = {name: index for index, name in enumerate(dict.fromkeys(_cells(comparison.levels)))}
+    for (mix, mode, tenant, share), jobs in sorted(parts.items(), key=lambda part: order[part[0][:2]]):
         table.add(mix, mode, tenant, share, *_split_cells(table, jobs))
     return table if table.rows else None
 
@@ -190,6 +191,22 @@ def _per_joule(table: Table, trials: list[TrialMeasure]) -> str:
     return "; ".join(parts)
 
 
+def changed_verdicts(comparison: Comparison) -> str:
+    """Say how many trials are flagged, and which primary verdicts change without them."""
+    verdicts: dict[str, dict[str, str]] = {}
+    for row in comparison.contrasts:
+        if row.family == PRIMARY:
+            asked = f"{row.mix}: {METRICS[row.metric].label}, {row.mode} against {row.baseline}"
+            verdicts.setdefault(asked, {})[row.trials] = row.verdict
+    changed = [
+        f"{asked}: {answers[ALL_TRIALS]} becomes {answers[UNFLAGGED]}"
+        for asked, answers in verdicts.items()
+        if len(answers) == 2 and answers[ALL_TRIALS] != answers[UNFLAGGED]
+    ]
+    effect = f"changes {'; '.join(changed)}" if changed else "changes no primary verdict"
+    return f"{len(comparison.flagged)} of {len(comparison.records)} trials are flagged. Leaving them out {effect}."
+
+
 def flag_table(comparison: Comparison) -> Table | None:
     """Return the flags that instruments raised without invalidating a trial; None where there are none."""
     table = Table("Flagged trials", headings(("trial", "flags"), ()), "tables/trials.csv")
@@ -213,8 +230,3 @@ def _index(levels: Iterable[Level]) -> _Levels:
 
 def _cells(levels: Iterable[Level]) -> dict[tuple[str, str], None]:
     return dict.fromkeys((level.mix, level.mode) for level in levels)
-
-
-def blocks_of(cells: Iterable[BlockCell]) -> int:
-    """Return in how many blocks anything was measured."""
-    return len({cell.block for cell in cells})

@@ -29,6 +29,11 @@ class Table:
     rows: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def grouped(self) -> bool:
+        """Whether the first column names a group of rows, which a page may print as a heading."""
+        return self.columns[0].title == "mix"
+
     def add(self, *cells: str) -> None:
         """Append one row; it must have a cell for each column."""
         if len(cells) != len(self.columns):

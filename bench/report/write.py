@@ -69,6 +69,7 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
         "banners": banners(comparison),
         "watermark": watermark(comparison),
         "counts": [(status.value, comparison.counts.get(status, 0)) for status in Status],
+        "scheduled": comparison.scheduled,
         "sections": sections(comparison, figures),
         "figures": {name: drawing for name, (drawing, _) in figures.items()},
         "images": {name: _data_uri(path) for name, (_, path) in figures.items()},

@@ -59,7 +59,7 @@ def _install(device: Device, model: str) -> None:
 
 
 def _state_file(device: Device) -> Path:
-    return device.state_folder / "driver" / "state.json"
+    return device.state_folder / "driver" / "state.txt"
 
 
 def board_of(device: Device) -> Board:

@@ -61,17 +61,11 @@ def _without_gaps(spans: list[Span], to_s: float, state: DriverState) -> list[Sp
     whole, now_s = [], 0.0
     for span in [*spans, Span(to_s, to_s, 0.0, 0.0, state)]:
         if span.from_s > now_s:
-            whole.append(Span(now_s, span.from_s, 0.0, 0.0, _idle(state)))
+            whole.append(Span(now_s, span.from_s, 0.0, 0.0, state.without_clients()))
         if span.to_s > span.from_s:
             whole.append(span)
         now_s = span.to_s
     return whole
-
-
-def _idle(state: DriverState) -> DriverState:
-    idle = DriverState.from_json(state.to_json())
-    idle.clients = []
-    return idle
 
 
 def _mean_power_w(span: Span) -> float:

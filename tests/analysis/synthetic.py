@@ -40,7 +40,7 @@ PROGRESS = {"time-slicing": 0.48, "mps": 0.7, "mps-equal": 0.65, "mig": 0.4}
 DEVICE = {"kind": "gpu", "name": "SIMULATED A100-SXM4-80GB", "uuid": "GPU-simulated", "driver_version": "580.1"}
 Fate = tuple[Status, str | None]
 START_S = 1000.0
-ITEMS_PER_STEP = 10.0
+ITEMS_PER_STEP = 25.0
 
 
 def wobble(trial: Trial) -> float:
@@ -125,7 +125,7 @@ def _account(recipe: Recipe) -> TelemetryRecord:
     reasons = {"utilization_gpu_pct": "[N/A]: not available on this device"}
     return TelemetryRecord(
         requested_period_s=1.0, achieved_period_s=1.0, longest_gap_s=1.0,
-        reasons=reasons if recipe.telemetry else {"energy": "no energy counter"}, remarks=(),
+        reasons=reasons if recipe.telemetry else {"energy": "no energy counter"}, sources={}, remarks=(),
     )  # fmt: skip
 
 
@@ -146,7 +146,7 @@ def _outcome(recipe: Recipe, trial: Trial, slot: int, window: Window) -> Outcome
         grant=Grant(None), folder=Path("/nonexistent"), cpus=None, memory_gb=16.0, run_id="run",
     )  # fmt: skip
     events = JobEvents(step_batches=_steps(recipe.rate(trial, slot), window))
-    return Outcome(tenant, 0, events, None)
+    return Outcome(tenant, 0, events, None, told_to_end=False)
 
 
 def _steps(rate: float, window: Window) -> list[Mapping[str, Any]]:

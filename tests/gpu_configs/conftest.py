@@ -21,7 +21,7 @@ class Switchboard:
     def __init__(self, folder: Path, model: str) -> None:
         self.folder = folder
         self.gpu = GPU
-        self.state_file = folder / "state.json"
+        self.state_file = folder / "state.txt"
         self.pipe = folder / "pipe"
         self.logs = folder / "log"
         self.faults = folder / "faults.json"

@@ -37,13 +37,12 @@ class Machine:
 
     @property
     def state_file(self) -> Path:
-        return self.device.state_folder / "driver" / "state.json"
+        return self.device.state_folder / "driver" / "state.txt"
 
-    def state(self) -> dict[str, Any]:
-        """The driver's state, less the counter of pids."""
-        state = json.loads(self.state_file.read_text())
-        del state["next_pid"]
-        return state
+    def state(self) -> list[str]:
+        """The driver's state, a fact a line, less the counter of pids."""
+        facts = self.state_file.read_text().splitlines()
+        return [fact for fact in facts if not fact.startswith("next_pid ")]
 
     def change(self, **fields: Any) -> None:
         """What somebody else did to the device before us."""

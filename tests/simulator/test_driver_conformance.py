@@ -161,7 +161,7 @@ def numbers_masked(text: str) -> str:
 
 @pytest.fixture
 def state_file(tmp_path: Path) -> Path:
-    return tmp_path / "state.json"
+    return tmp_path / "state.txt"
 
 
 def test_a_bare_clone_still_has_excerpts() -> None:

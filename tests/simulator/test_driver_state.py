@@ -1,7 +1,7 @@
 """The driver state: what a tenant would be granted, who is let in, and a file that is never half-written."""
 
-import json
 import multiprocessing
+import uuid
 
 import pytest
 
@@ -24,8 +24,8 @@ PIPE = "/run/bench/pipe"
 
 @pytest.fixture
 def path(tmp_path):
-    create(tmp_path / "deep" / "state.json", "a100-80gb", GPU)
-    return tmp_path / "deep" / "state.json"
+    create(tmp_path / "deep" / "state.txt", "a100-80gb", GPU)
+    return tmp_path / "deep" / "state.txt"
 
 
 def under_mps(path, percentage=100.0):
@@ -72,7 +72,7 @@ def test_a_new_default_counts_only_for_servers_started_later(path):
     with updated(path) as state:
         state.add_client(1, "a", GPU, 1, mps_pipe_directory=PIPE)
         (daemon,) = state.daemons
-        state.replace_daemon(daemon, daemon._replace(active_thread_percentage=50.0))
+        state.replace_daemon(daemon, daemon.replace(active_thread_percentage=50.0))
     assert granted_sms(DriverState.load(path), GPU, None, PIPE) == 108
 
 
@@ -164,11 +164,47 @@ def test_writers_side_by_side_lose_nothing(path):
     assert len(DriverState.load(path).clients) == 150
 
 
-def test_the_file_is_json_and_round_trips(path):
+def test_the_file_holds_a_fact_a_line(path):
     cut(path, "9:0")
-    under_mps(path)
-    fields = json.loads(path.read_text())
-    assert DriverState.from_json(json.loads(path.read_text())).to_json() == fields
+    lines = path.read_text().splitlines()
+    assert lines[0] == "model_key a100-80gb"
+    assert {"mig_enabled True", "holder -", "instance 2 9 0"} < set(lines)
+    assert lines[-1].startswith("compute 0 3 0 MIG-")
+
+
+@pytest.mark.parametrize(
+    "name", ["a job", "", "-", "tab\tand\nline", "back\\x20slash", "Gr\u00f6\u00dfe", "\udcff", "\u2028"]
+)
+def test_odd_names_survive_the_file(path, name):
+    with updated(path) as state:
+        state.holder = name
+        state.daemons.append(Daemon(7, f"/run/{name}", GPU, 12.5, server_pid=9, server_uid=0))
+        state.add_client(1, name, GPU, 512, mps_pipe_directory=f"/run/{name}", active_thread_percentage=33.3)
+    read = DriverState.load(path)
+    assert (read.holder, read.daemons, read.clients) == (name, state.daemons, state.clients)
+    assert read.to_text() == state.to_text()
+
+
+@pytest.mark.parametrize("line", ["daemon 7", "client 1 a GPU 2 - - -", "compute_modes Default"])
+def test_a_line_that_says_too_little_or_too_much_is_an_error(path, line):
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises((ValueError, KeyError)):
+        DriverState.load(path)
+
+
+def test_a_copy_without_clients_is_a_copy(path):
+    with updated(path) as state:
+        state.add_client(1, "a", GPU, 512)
+        idle = state.without_clients()
+        idle.daemons.append(Daemon(7, PIPE, GPU))
+    assert idle.clients == []
+    read = DriverState.load(path)
+    assert ([client.pid for client in read.clients], read.daemons) == ([1], [])
+
+
+def test_mig_uuids_are_of_version_5(path):
+    (gi,) = cut(path, "9:0").instances
+    assert gi.compute[0].uuid == f"MIG-{uuid.uuid5(uuid.UUID(GPU[4:]), '2/0')}"
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS.values() if model.mig_capable])

@@ -1,11 +1,12 @@
 """Figures with one mark per mode: STP, progress and throughput of each job, and the ratios of all contrasts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 from bench.analysis.colocation import EXCLUSIVE
 from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, Contrast
@@ -14,7 +15,6 @@ from bench.analysis.summary import Comparison
 from bench.plan.model import Mix
 from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, wrapped
 from bench.stats.interval import Interval, geometric_mean_interval
-from bench.stats.rounding import bare
 
 _SPREAD = 0.16  # half the width over which the blocks of one mode are laid out side by side
 
@@ -28,9 +28,9 @@ def draw_stp(comparison: Comparison, look: dict[str, Look]) -> Drawing:
             blocks = _values(comparison, mode, mix.name, STP.name, "")
             _column(axes, x, blocks, look[mode])
         n = len(mix.jobs)
-        _reference(axes, 1, "taking turns", -1)
+        _reference(axes, 1, "taking\nturns", "--")
         if n > 1:
-            _reference(axes, n, f"perfect sharing ({n})", 1)
+            _reference(axes, n, "perfect\nsharing", ":")
         axes.set(title=wrapped(mix.name, 40, 2), ylabel="STP", ylim=(0, max(n, 1) * 1.12))
         _name_modes(axes, modes)
     return Drawing(
@@ -97,31 +97,41 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
 
 
 def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
-    """Draw the ratios of the primary family with their intervals, one row a contrast."""
+    """Draw the ratios of the primary family with their intervals, grouped by mix and metric."""
     rows = [row for row in comparison.contrasts if row.family == PRIMARY and row.trials == ALL_TRIALS]
-    figure, (axes,) = grid(1, 0.75 + 0.24 * max(len(rows), 2))
+    lines = list(_forest_lines(rows))
+    figure, (axes,) = grid(1, 0.6 + 0.19 * max(len(lines), 3))
     figure.set_figwidth(PAGE_IN)
-    for y, row in enumerate(rows):
-        _interval(axes, y, Interval(row.ratio, row.ci_low, row.ci_high, row.n_blocks, 0.95), look[row.mode])
-        axes.text(1.01, y, _beside(row), transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
+    for y, (_, row) in enumerate(lines):
+        if row is not None:
+            _interval(axes, y, Interval(row.ratio, row.ci_low, row.ci_high, row.n_blocks, 0.95), look[row.mode])
+            axes.text(1.01, y, _beside(row), transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
     axes.axvline(1, color=GREY, linewidth=0.9)
-    axes.set_yticks(range(len(rows)), [_row_name(row, comparison) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlabel("ratio of the mode to what it is compared with (log axis); right of 1 the mode has more")
+    axes.set_yticks(range(len(lines)), [label for label, _ in lines])
+    for tick, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
+        tick.set_color("black" if row is None else GREY)
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    axes.set_xlabel("ratio of the mode to what it is compared with (log axis)")
     _log_axis(axes, [x for row in rows for x in (row.ratio, row.ci_low, row.ci_high) if x])
     return Drawing(
         "ratios",
         "Ratios of the primary contrasts",
-        "Paired log-ratio over blocks, 95 % t interval, not widened for multiplicity; the verdict is after "
-        "Holm. Beside each: ratio, interval, blocks, verdict.",
+        "Paired log-ratio over blocks, 95 % t interval, not widened for multiplicity; the verdict is after Holm. "
+        "Beside each: ratio, interval, blocks, verdict.",
         figure,
     )
 
 
-def _row_name(row: Contrast, comparison: Comparison) -> str:
-    mix = f"{wrapped(row.mix, 34, 1)}: " if len(comparison.plan.mixes) > 1 else ""
-    metric = f"{METRICS[row.metric].name.replace('_', ' ')}: " if len(comparison.plan.primary) > 1 else ""
-    return f"{mix}{metric}{row.mode} / {row.baseline}"
+def _forest_lines(rows: Sequence[Contrast]) -> Iterator[tuple[str, Contrast | None]]:
+    """Yield the label of each line with its contrast; a line without one is the heading of a group."""
+    heading = ""
+    for row in rows:
+        metric = METRICS[row.metric]
+        group = f"{wrapped(row.mix, 44, 1)}: {metric.label}, {metric.better} is better"
+        if group != heading:
+            yield group, None
+        heading = group
+        yield f"{row.mode} / {row.baseline}", row
 
 
 def _beside(row: Contrast) -> str:
@@ -158,44 +168,42 @@ def _geometric(values: Sequence[float]) -> Interval:
 def _column(axes: Axes, x: float, blocks: Sequence[float], look: Look) -> None:
     """Draw the blocks of one mode side by side in order, and their mean with interval."""
     offsets = np.linspace(-_SPREAD, _SPREAD, len(blocks)) if len(blocks) > 1 else np.zeros(len(blocks))
-    axes.scatter(x + offsets, blocks, s=7, color=look.colour, alpha=0.45, linewidths=0, zorder=2)
+    axes.scatter(x - 0.14 + offsets, blocks, s=7, color=look.colour, alpha=0.45, linewidths=0, zorder=2)
     mean = _geometric(blocks)
     if mean.value is not None:
         bars = (
             None if mean.low is None or mean.high is None else [[mean.value - mean.low], [mean.high - mean.value]]
         )
-        axes.errorbar(
-            x + 0.3, mean.value, yerr=bars, fmt=look.marker, color=look.colour, markersize=5, capsize=2.5, zorder=3
-        )
+        axes.errorbar(x + 0.2, mean.value, yerr=bars, **_marks(look))
 
 
 def _interval(axes: Axes, y: float, of: Interval, look: Look, label: str | None = None) -> None:
     if of.value is None:
         return
     bars = None if of.low is None or of.high is None else [[of.value - of.low], [of.high - of.value]]
-    axes.errorbar(
-        of.value,
-        y,
-        xerr=bars,
-        fmt=look.marker,
-        color=look.colour,
-        markersize=4.5,
-        capsize=2,
-        label=label,
-        zorder=3,
-    )
+    axes.errorbar(of.value, y, xerr=bars, label=label, **_marks(look))
 
 
-def _reference(axes: Axes, y: float, name: str, side: int) -> None:
-    axes.axhline(y, color=GREY, linewidth=0.8, linestyle="--" if side < 0 else ":")
+def _marks(look: Look) -> dict[str, Any]:
+    """Return how a mean with its interval is drawn: a bar without caps, which would hide small markers."""
+    return {
+        "fmt": look.marker, "color": look.colour, "markersize": 5, "markeredgecolor": "white",
+        "markeredgewidth": 0.4, "elinewidth": 1.5, "zorder": 3,
+    }  # fmt: skip
+
+
+def _reference(axes: Axes, y: float, name: str, line: str) -> None:
+    """Draw a line that means something, and say beside the panel what."""
+    axes.axhline(y, color=GREY, linewidth=0.8, linestyle=line, zorder=1)
     axes.annotate(
-        name, (0, y), xycoords=("axes fraction", "data"), xytext=(3, 2 * side), textcoords="offset points",
-        va="bottom" if side > 0 else "top", fontsize=6.5, color=GREY,
+        name, (1, y), xycoords=("axes fraction", "data"), xytext=(3, 0), textcoords="offset points",
+        va="center", fontsize=6.5, color=GREY,
     )  # fmt: skip
 
 
 def _name_modes(axes: Axes, modes: Sequence[str]) -> None:
-    crowded = sum(map(len, modes)) > 36
+    width_in = axes.bbox.width / axes.figure.dpi
+    crowded = sum(len(mode) + 2 for mode in modes) > 16 * width_in
     axes.set_xticks(
         range(len(modes)), [wrapped(mode, 14) for mode in modes], rotation=30 if crowded else 0,
         ha="right" if crowded else "center",
@@ -249,7 +257,7 @@ def _log_axis(axes: Axes, values: Iterable[float]) -> None:
     )
     ticks = [tick for tick in steps if low <= tick <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: bare(x)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
     axes.grid(axis="y", visible=False)

@@ -1,6 +1,7 @@
 """How every figure looks: one colour and marker per mode, sizes for a column of print, watermark, saving."""
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,12 +122,17 @@ def mark(figure: Figure, words: str | None) -> None:
 
 
 def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write NAME.pdf and NAME.png, without dates inside; return the PNG."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)  # lay out once for both files
-        figure.set_layout_engine("none")
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
-    figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
+    """Write NAME.pdf and NAME.png, without dates inside; return the PNG.
+
+    A letter that the font lacks is drawn as a box, without a warning: tables and page hold the whole name.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)  # lay out once for both files
+            figure.set_layout_engine("none")
+        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
     plt.close(figure)
     return folder / f"{name}.png"

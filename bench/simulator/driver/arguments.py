@@ -1,6 +1,10 @@
 """Command lines in the manner of `nvidia-smi`: `-i X`, `--id=X`, `--id X`, and what it says to wrong ones."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 USAGE = "Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n"
 

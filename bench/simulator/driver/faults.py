@@ -6,12 +6,15 @@ or of the text on standard input for the MPS front-end. Actions: `fail` (prints 
 rule acts.
 """
 
-import fcntl
-import json
+from __future__ import annotations
+
 import os
 import sys
 import time
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VARIABLE = "BENCH_SIM_FAULTS"
 
@@ -31,6 +34,9 @@ def intervene(tool: str, said: str) -> int | None:
 
 def _take(path: str, tool: str, said: str) -> dict[str, Any] | None:
     """Find the rule that applies and count it down, under a lock: tools run side by side."""
+    import fcntl
+    import json
+
     with open(path, "r+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         rules: list[dict[str, Any]] = json.load(file)
@@ -42,6 +48,8 @@ def _take(path: str, tool: str, said: str) -> dict[str, Any] | None:
 
 
 def _count_down(file: Any, rules: list[dict[str, Any]], rule: dict[str, Any]) -> None:
+    import json
+
     if "times" in rule:
         rule["times"] -= 1
         file.seek(0)

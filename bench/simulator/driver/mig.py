@@ -4,12 +4,16 @@ Messages follow genuine transcripts. Exit codes beside success are NVML's error 
 4 no permission, 6 not found, 19 in use, 23 insufficient resources); no transcript shows them.
 """
 
-from collections.abc import Iterable
+from __future__ import annotations
 
 from .arguments import Answer, Request
 from .mig_tables import Selection, compute_name, compute_profile_id, in_table_order, taken_slots
 from .models import Profile
 from .state import ComputeInstance, DriverState, GpuInstance
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 OK, INVALID, NO_PERMISSION, NOT_FOUND, IN_USE, NO_RESOURCES = 0, 2, 4, 6, 19, 23
 REASONS = {
@@ -118,7 +122,7 @@ def _add_compute(state: DriverState, gi: GpuInstance, slices: int) -> list[str]:
         return []
     number = next(n for n in range(8) if n not in {ci.id for ci in gi.compute})
     made = ComputeInstance(number, slices, start, mig_uuid(state.gpu_uuid, gi.id, number))
-    state.instances[state.instances.index(gi)] = gi._replace(compute=(*gi.compute, made))
+    state.instances[state.instances.index(gi)] = gi.replace(compute=(*gi.compute, made))
     return [
         f"Successfully created compute instance ID {number:>2} on GPU  0 GPU instance ID {gi.id:>2} using "
         f"profile MIG {compute_name(profile, slices)} (ID {compute_profile_id(slices):>2})"
@@ -127,9 +131,12 @@ def _add_compute(state: DriverState, gi: GpuInstance, slices: int) -> list[str]:
 
 def mig_uuid(gpu_uuid: str, gi: int, ci: int) -> str:
     """Return the UUID of a MIG device: the same for the same GPU and ids, as real drivers do (version 5)."""
-    from uuid import UUID, uuid5
+    from hashlib import sha1
 
-    return f"MIG-{uuid5(UUID(gpu_uuid.removeprefix('GPU-')), f'{gi}/{ci}')}"
+    space = bytes.fromhex(gpu_uuid.removeprefix("GPU-").replace("-", ""))
+    digest = sha1(space + f"{gi}/{ci}".encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digest[16], 16) % 4]
+    return f"MIG-{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 
 def destroy_compute_instances(state: DriverState, _: Request, selection: Selection) -> Answer:
@@ -150,7 +157,7 @@ def destroy_compute_instances(state: DriverState, _: Request, selection: Selecti
             where = f"compute instance ID {ci.id:>2} from GPU  0 GPU instance ID {gi.id:>2}"
             return _text([*lines, *_cannot_destroy(where, "compute instances", code)]), code
         rest = tuple(other for other in _current(state, gi.id).compute if other.id != ci.id)
-        state.instances[[g.id for g in state.instances].index(gi.id)] = gi._replace(compute=rest)
+        state.instances[[g.id for g in state.instances].index(gi.id)] = gi.replace(compute=rest)
         lines.append(
             f"Successfully destroyed compute instance ID {ci.id:>2} from GPU  0 GPU instance ID {gi.id:>2}"
         )

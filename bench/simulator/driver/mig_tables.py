@@ -3,10 +3,11 @@
 Columns and wording are those of driver R580.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
 from .arguments import Answer
 from .models import Profile
+from .row import Row
 from .state import ComputeInstance, DriverState, GpuInstance
 
 OK, NOT_FOUND = 0, 6
@@ -15,7 +16,7 @@ MIDDLE = "+" + "-" * 57 + "+\n"
 COMPUTE = "+" + "-" * 68 + "+\n"
 
 
-class Selection(NamedTuple):
+class Selection(Row):
     """Which instances a command is about: `-gi` and `-ci`, None for all."""
 
     gpu_instances: frozenset[int] | None = None

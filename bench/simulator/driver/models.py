@@ -4,13 +4,15 @@ Profile tables and engines: `nvidia-smi mig -lgip` of the board or of its smalle
 A100-80GB instances from its XML query (19968 MiB for 1g.20gb) and a public `-lgip` table.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from .row import Row
 
 SEVEN = (0, 1, 2, 3, 4, 5, 6)
 QUARTERS = (0, 2, 4, 6)
 
 
-class Profile(NamedTuple):
+class Profile(Row):
     """One GPU-instance profile, as `nvidia-smi mig -lgip` and `-lgipp` describe it."""
 
     id: int
@@ -25,7 +27,7 @@ class Profile(NamedTuple):
     """Decoders, encoders, copy engines, JPEG, optical flow."""
 
 
-class Readings(NamedTuple):
+class Readings(Row):
     """What the sensors say in one steady condition."""
 
     temperature_c: int
@@ -35,7 +37,7 @@ class Readings(NamedTuple):
     memory_clock_mhz: int
 
 
-class Model(NamedTuple):
+class Model(Row):
     """One board. `slots` is the number of memory slices that MIG cuts, 0 where there is no MIG."""
 
     key: str

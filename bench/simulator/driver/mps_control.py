@@ -103,7 +103,7 @@ def _obey(state: DriverState, daemon: Daemon, words: list[str]) -> str:
         case ["get_default_active_thread_percentage"]:
             answer = f"{daemon.active_thread_percentage:.1f}\n"
         case ["set_default_active_thread_percentage", percentage]:
-            state.replace_daemon(daemon, daemon._replace(active_thread_percentage=float(percentage)))
+            state.replace_daemon(daemon, daemon.replace(active_thread_percentage=float(percentage)))
             answer = f"{float(percentage):.1f}\n"
         case ["get_server_list"]:
             answer = "" if daemon.server_pid is None else f"{daemon.server_pid}\n"

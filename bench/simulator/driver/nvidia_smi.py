@@ -2,12 +2,13 @@
 
 Exit codes: 0 done (also when only a warning was printed), 2 bad argument, 6 no such device, and those of
 `settings` and `mig`. What it does not know, the plain table among it, it refuses as a bad argument.
+Modules that only some commands need are imported by these: each costs a call 0.5 ms.
 """
 
 import sys
 import time
 
-from . import faults, mig, mig_tables, query, settings
+from . import faults, query
 from .arguments import (
     FLAGS,
     MIG_FLAGS,
@@ -50,6 +51,13 @@ def _answer(request: Request, path: str) -> Answer:
     for option, view in VIEWS.items():
         if option in request:
             return view(request, path)
+    return _set(request, path)
+
+
+def _set(request: Request, path: str) -> Answer:
+    """Change a setting of the device."""
+    from .settings import SETTERS
+
     for option, setter in SETTERS.items():
         if option in request:
             with updated(path) as state:
@@ -77,11 +85,13 @@ def _help_query_gpu(_: Request, __: str) -> Answer:
 
 def _list_devices(_: Request, path: str) -> Answer:
     """Answer `-L`: the GPU, then its MIG devices by GPU-instance and compute-instance id."""
+    from .mig_tables import compute_name
+
     state = DriverState.load(path)
     lines = [f"GPU 0: {state.gpu_name} (UUID: {state.gpu_uuid})"]
-    pairs = [(gi, ci) for gi in sorted(state.instances) for ci in gi.compute]
+    pairs = [(gi, ci) for gi in sorted(state.instances, key=lambda gi: gi.id) for ci in gi.compute]
     for index, (gi, ci) in enumerate(pairs):
-        name = mig_tables.compute_name(state.profile(gi), ci.slices)
+        name = compute_name(state.profile(gi), ci.slices)
         lines.append(f"  MIG {name:<12}Device {index:>2}: (UUID: {ci.uuid})")
     return "\n".join(lines) + "\n", OK
 
@@ -128,15 +138,12 @@ VIEWS = {
     "query-gpu": _query_gpu,
     "query-compute-apps": _query_apps,
 }
-SETTERS = {
-    "persistence-mode": settings.set_persistence,
-    "compute-mode": settings.set_compute_mode,
-    "mig-mode": settings.set_mig,
-}
 
 
 def _mig(request: Request, path: str) -> Answer:
     """Answer `nvidia-smi mig ...`."""
+    from . import mig, mig_tables
+
     state = DriverState.load(path)
     without = _without_mig(state, request)
     if without is not None:

@@ -1,20 +1,23 @@
 """`nvidia-smi --query-gpu` and `--query-compute-apps`: fields, units, and the CSV that holds them."""
 
-import time
-from collections.abc import Callable
-from typing import NamedTuple
+from __future__ import annotations
 
+import time
+
+from .row import Row, Value
 from .state import SERVER_MEMORY_MIB, DriverState
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DRIVER_VERSION = "580.126.09"
 CUDA_VERSION = "13.0"
 BUS_ID = "00000000:01:00.0"
 IDLE, BUSY = 0x1, 0x0
 
-Value = str | int | float | None
 
-
-class Field(NamedTuple):
+class Field(Row):
     """One column: how it is read from the state, its unit, and what the help text says about it."""
 
     read: Callable[[DriverState], Value]
@@ -22,7 +25,7 @@ class Field(NamedTuple):
     help: str = "See the manual page of nvidia-smi."
 
 
-class App(NamedTuple):
+class App(Row):
     """One row of `--query-compute-apps`."""
 
     pid: int
@@ -30,7 +33,7 @@ class App(NamedTuple):
     memory_mib: int
 
 
-class Format(NamedTuple):
+class Format(Row):
     """What `--format=csv[,noheader][,nounits]` asked for."""
 
     header: bool = True

@@ -89,3 +89,10 @@ def _switch(value: str) -> bool:
 
 def _unable(what: str, reason: str, code: int) -> Answer:
     return f"Unable to {what} for GPU {BUS_ID}: {reason}\nTerminating early due to previous errors.\n", code
+
+
+SETTERS = {
+    "persistence-mode": set_persistence,
+    "compute-mode": set_compute_mode,
+    "mig-mode": set_mig,
+}

@@ -1,17 +1,15 @@
-"""The driver's memory: one small JSON file that the stand-in tools and the simulated launcher share.
+"""The driver's memory: a small text file, one fact a line, shared by stand-in tools and simulated launcher.
 
 Readers take the file as it is (it is only ever replaced whole); writers hold a lock beside it. The module
 keeps its imports few, because every call of a stand-in tool pays for them.
 """
 
-import fcntl
-import json
+from __future__ import annotations
+
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
 
 from .models import MODELS, Model, Profile
+from .row import Row, from_word, kinds, to_word
 
 FIRST_PID = 4194305
 """Above every `pid_max` that Linux allows (2^22): no signal to a modelled process can hit a real one."""
@@ -25,7 +23,7 @@ class RefusedError(Exception):
     """The modelled CUDA driver turned a client away; the text is the name of the CUDA error."""
 
 
-class Client(NamedTuple):
+class Client(Row):
     """A process with a context on the device: a GPU or a MIG instance, named by UUID."""
 
     pid: int
@@ -36,7 +34,7 @@ class Client(NamedTuple):
     active_thread_percentage: float | None = None
 
 
-class Daemon(NamedTuple):
+class Daemon(Row):
     """An MPS control daemon; its server appears with the first client and stays."""
 
     pid: int
@@ -48,7 +46,7 @@ class Daemon(NamedTuple):
     server_percentage: float = 100.0
 
 
-class ComputeInstance(NamedTuple):
+class ComputeInstance(Row):
     """Compute slices of a GPU instance: what `nvidia-smi -L` lists as a MIG device."""
 
     id: int
@@ -57,7 +55,7 @@ class ComputeInstance(NamedTuple):
     uuid: str
 
 
-class GpuInstance(NamedTuple):
+class GpuInstance(Row):
     """A cut of the GPU, with the compute instances in it."""
 
     id: int
@@ -69,48 +67,67 @@ class GpuInstance(NamedTuple):
 class DriverState:
     """All that the modelled driver remembers of its one GPU."""
 
+    model_key: str
+    gpu_uuid: str
+    mig_enabled: bool = False
+    mig_pending: bool = False
+    compute_mode: str = "Default"
+    persistence: bool = True
+    privileged: bool = True
+    """Whether the caller may change the device, as root may."""
+    holder: str | None = None
+    """A process that holds the device without computing on it: a monitor, the persistence daemon."""
+    next_pid: int = FIRST_PID
+
     def __init__(self, model: str, gpu_uuid: str) -> None:
         self.model_key = model
         self.gpu_uuid = gpu_uuid
-        self.mig_enabled = False
-        self.mig_pending = False
-        self.compute_mode = "Default"
-        self.persistence = True
-        self.privileged = True
-        """Whether the caller may change the device, as root may."""
-        self.holder: str | None = None
-        """A process that holds the device without computing on it: a monitor, the persistence daemon."""
         self.instances: list[GpuInstance] = []
         self.daemons: list[Daemon] = []
         self.clients: list[Client] = []
-        self.next_pid = FIRST_PID
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "DriverState":
+    def load(cls, path: str | os.PathLike[str]) -> DriverState:
         """Read the state from `path`; FileNotFoundError if there is none."""
         with open(path, encoding="utf-8") as file:
-            return cls.from_json(json.load(file))
+            return cls.from_text(file.read())
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "DriverState":
-        """Rebuild the state from what `to_json` gave."""
-        state = cls(fields.pop("model"), fields.pop("gpu_uuid"))
-        state.instances = [_instance(row) for row in fields.pop("instances")]
-        state.daemons = [Daemon(**row) for row in fields.pop("daemons")]
-        state.clients = [Client(**row) for row in fields.pop("clients")]
-        for name, value in fields.items():
-            setattr(state, name, value)
+    def from_text(cls, text: str) -> DriverState:
+        """Rebuild the state from what `to_text` gave."""
+        state, known = cls("", ""), kinds(cls)
+        for line in text.splitlines():
+            name, *words = line.split(" ")
+            match name:
+                case "instance":
+                    state.instances.append(GpuInstance.from_words(words))
+                case "compute":
+                    gi = state.instances.pop()
+                    made = ComputeInstance.from_words(words)
+                    state.instances.append(gi.replace(compute=(*gi.compute, made)))
+                case "daemon":
+                    state.daemons.append(Daemon.from_words(words))
+                case "client":
+                    state.clients.append(Client.from_words(words))
+                case _:
+                    setattr(state, name, from_word(words[0], known[name]))
         return state
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values, in a fixed order."""
-        fields = dict(vars(self))
-        fields["instances"] = [
-            gi._asdict() | {"compute": [ci._asdict() for ci in gi.compute]} for gi in self.instances
-        ]
-        fields["daemons"] = [daemon._asdict() for daemon in self.daemons]
-        fields["clients"] = [client._asdict() for client in self.clients]
-        return {"model": fields.pop("model_key"), **fields}
+    def to_text(self) -> str:
+        """Return a fact a line: its name, then its words; compute instances follow their GPU instance."""
+        lines = [[name, to_word(getattr(self, name))] for name in kinds(type(self))]
+        for gi in self.instances:
+            lines.append(["instance", *gi.words()])
+            lines += [["compute", *ci.words()] for ci in gi.compute]
+        lines += [["daemon", *daemon.words()] for daemon in self.daemons]
+        lines += [["client", *client.words()] for client in self.clients]
+        return "".join(f"{' '.join(line)}\n" for line in lines)
+
+    def without_clients(self) -> DriverState:
+        """Return a copy in which no process computes on the device."""
+        idle = DriverState.from_text(self.to_text())
+        idle.clients = []
+        return idle
 
     @property
     def model(self) -> Model:
@@ -158,7 +175,7 @@ class DriverState:
         """Return the daemon with its server running; clients that come find it there."""
         if daemon.server_pid is not None:
             return daemon
-        started = daemon._replace(
+        started = daemon.replace(
             server_pid=self.take_pid(), server_uid=uid, server_percentage=daemon.active_thread_percentage
         )
         return self.replace_daemon(daemon, started)
@@ -204,11 +221,6 @@ class DriverState:
         self.clients = [client for client in self.clients if client.pid != pid]
 
 
-def _instance(row: dict[str, Any]) -> GpuInstance:
-    compute = tuple(ComputeInstance(**ci) for ci in row.pop("compute"))
-    return GpuInstance(**row, compute=compute)
-
-
 def create(path: str | os.PathLike[str], model: str, gpu_uuid: str) -> DriverState:
     """Write a fresh state for one GPU of `model` (a key of MODELS) at `path`, and return it."""
     state = DriverState(MODELS[model].key, gpu_uuid)
@@ -217,25 +229,38 @@ def create(path: str | os.PathLike[str], model: str, gpu_uuid: str) -> DriverSta
     return state
 
 
-@contextmanager
-def updated(path: str | os.PathLike[str]) -> Iterator[DriverState]:
+class _Update:
+    """A state between reading and writing back; a class, because `contextlib` would cost milliseconds."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = path
+        self._lock = os.open(f"{os.fspath(path)}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def __enter__(self) -> DriverState:
+        import fcntl
+
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self._state = DriverState.load(self._path)
+        self._before = self._state.to_text()
+        return self._state
+
+    def __exit__(self, error: object, *_: object) -> None:
+        try:
+            if error is None and self._state.to_text() != self._before:
+                _save(self._path, self._state)
+        finally:
+            os.close(self._lock)
+
+
+def updated(path: str | os.PathLike[str]) -> _Update:
     """Read, let the caller change, and write back under a lock; an exception leaves the file as it was."""
-    lock = os.open(f"{os.fspath(path)}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        state = DriverState.load(path)
-        before = state.to_json()
-        yield state
-        if state.to_json() != before:
-            _save(path, state)
-    finally:
-        os.close(lock)
+    return _Update(path)
 
 
 def _save(path: str | os.PathLike[str], state: DriverState) -> None:
     temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     with open(temporary, "w", encoding="utf-8") as file:
-        file.write(json.dumps(state.to_json(), indent=1) + "\n")
+        file.write(state.to_text())
     os.replace(temporary, path)
 
 

@@ -1,0 +1,131 @@
+"""The sentences that a user reads first: what they say, and what they refuse to say."""
+
+from pathlib import Path
+
+import pytest
+from synthetic import PLAN, SOLO, Fate, Recipe, make_run, usual_rate, wobble
+
+from bench.analysis.summary import analyse
+from bench.plan.schedule import Role, Trial
+from bench.store.record import Status
+
+ONE_MODE = PLAN.replace("[time-slicing, mps]", "[mps]")
+
+
+def answer(tmp_path: Path, recipe: Recipe) -> str:
+    (only,) = analyse(make_run(tmp_path, recipe)).answers
+    return only.text
+
+
+def same_rate(trial: Trial, slot: int) -> float:
+    """Every mode at half speed, with noise that is not the same in both modes."""
+    solo = SOLO[trial.mix.jobs[slot].workload]
+    return solo if trial.role is Role.SOLO else solo * 0.5 * wobble(trial)
+
+
+def test_a_shown_winner_is_named_with_ratio_interval_and_blocks(tmp_path: Path) -> None:
+    text = answer(tmp_path, Recipe())
+    assert text.startswith("The model predicts that for the mix “pair”, mps finishes 1.400 times the work")
+    assert "95 % CI 1.387 to 1.413, n = 6 blocks" in text
+    assert "ahead of every other mode (next is time-slicing, 0.960)" in text
+    assert "ANTT" in text
+    assert "slowest job keeps 0.700" in text
+
+
+def test_a_measured_run_predicts_nothing(tmp_path: Path) -> None:
+    text = answer(tmp_path, Recipe(simulated=False))
+    assert text.startswith("For the mix")
+    assert "predict" not in text
+
+
+def test_with_one_mode_no_rival_is_mentioned(tmp_path: Path) -> None:
+    text = answer(tmp_path, Recipe(plan_text=ONE_MODE))
+    assert "mps finishes 1.400 times" in text
+    assert "other mode" not in text
+
+
+def test_no_difference_is_not_called_one(tmp_path: Path) -> None:
+    text = answer(tmp_path, Recipe(plan_text=ONE_MODE, rate=same_rate))
+    assert "no sharing mode was shown to beat taking turns" in text
+
+
+def test_taking_turns_may_be_best(tmp_path: Path) -> None:
+    text = answer(tmp_path, Recipe(plan_text=PLAN.replace("[time-slicing, mps]", "[time-slicing]")))
+    assert "taking turns does best: time-slicing finishes 0.960 times" in text
+
+
+def test_modes_that_cannot_be_told_apart_leave_the_winner_undecided(tmp_path: Path) -> None:
+    def rate(trial: Trial, slot: int) -> float:
+        solo = SOLO[trial.mix.jobs[slot].workload]
+        return solo if trial.role is Role.SOLO else solo * 0.7 * wobble(trial)
+
+    text = answer(tmp_path, Recipe(rate=rate))
+    assert "winner is undecided" in text
+    assert "ahead of" not in text
+
+
+@pytest.mark.parametrize("blocks", [1, 5])
+def test_too_few_blocks_name_no_winner(tmp_path: Path, blocks: int) -> None:
+    text = answer(tmp_path, Recipe(plan_text=PLAN.replace("6", str(blocks))))
+    assert f"not enough data ({blocks} of {blocks} blocks compare, 6 are needed)" in text
+    assert ("no interval, n = 1 block" in text) == (blocks == 1)
+
+
+def test_a_smoke_run_says_that_it_is_not_publishable(tmp_path: Path) -> None:
+    text = answer(tmp_path, Recipe(plan_text=PLAN + "timing: smoke\n"))
+    assert text.endswith("This is a smoke run: not publishable.")
+
+
+def test_a_mode_that_always_fails_is_reported_with_its_reason(tmp_path: Path) -> None:
+    def status(trial: Trial) -> Fate:
+        fails = trial.mode.mode == "mps"
+        return (Status.FAILED, "bert-base-training: OutOfMemoryError") if fails else (Status.OK, None)
+
+    text = answer(tmp_path, Recipe(status=status))
+    assert "mps fails 6 of 6 blocks, so it cannot win (bert-base-training: OutOfMemoryError)" in text
+
+
+def test_the_mode_that_fails_too_often_loses_to_the_next(tmp_path: Path) -> None:
+    def rate(trial: Trial, slot: int) -> float:
+        return usual_rate(trial, slot) * (1.2 if trial.mode.mode == "time-slicing" else 1)
+
+    def status(trial: Trial) -> Fate:
+        fails = trial.mode.mode == "mps" and trial.block % 3 == 0
+        return (Status.FAILED, "crashed") if fails else (Status.OK, None)
+
+    text = answer(tmp_path, Recipe(plan_text=PLAN.replace("6", "12"), rate=rate, status=status))
+    assert "time-slicing finishes 1.15" in text
+    assert "mps fails 4 of 12 blocks, so it cannot win (crashed)" in text
+
+
+def test_a_skipped_mode_says_why(tmp_path: Path) -> None:
+    def status(trial: Trial) -> Fate:
+        skipped = trial.mode.mode == "mps"
+        return (Status.SKIPPED, "this device has no MPS") if skipped else (Status.OK, None)
+
+    assert "mps was skipped: this device has no MPS." in answer(tmp_path, Recipe(status=status))
+
+
+def test_an_interrupted_run_answers_from_what_it_has(tmp_path: Path) -> None:
+    def status(trial: Trial) -> Fate | None:
+        return (Status.OK, None) if trial.block <= 2 and trial.mode.mode != "time-slicing" else None
+
+    run = make_run(tmp_path, Recipe(status=status))
+    comparison = analyse(run)
+    assert "2 of 2 blocks compare" in comparison.answers[0].text
+    assert "time-slicing has not been measured" in comparison.answers[0].text
+    assert comparison.missing == comparison.scheduled - 6
+
+
+def test_a_run_in_which_nothing_worked_still_answers(tmp_path: Path) -> None:
+    text = answer(tmp_path, Recipe(status=lambda trial: (Status.FAILED, "crashed")))
+    assert "no sharing mode could be compared with taking turns" in text
+
+
+def test_an_empty_run_still_answers(tmp_path: Path) -> None:
+    assert "has not been measured" in answer(tmp_path, Recipe(status=lambda trial: None))
+
+
+def test_another_primary_metric_leads_the_sentence(tmp_path: Path) -> None:
+    text = answer(tmp_path, Recipe(plan_text=PLAN + "primary: [antt]\n"))
+    assert "mps has 0.7143 times the average turnaround of taking turns" in text

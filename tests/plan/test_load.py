@@ -1,0 +1,313 @@
+import string
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.errors import PlanError, SetupError
+from bench.plan.catalog import load_catalog
+from bench.plan.load import PLAN_KEYS, find_plan, load_plan, read_plan
+from bench.plan.mode import Mig, Mps, TimeSlicing
+from bench.plan.model import PRIMARY_METRICS, TIMINGS, Plan
+
+GOOD = "modes: [time-slicing, mps]\nmixes: {pair: [resnet50-training, bert-base-training]}\n"
+EVERYTHING_WRONG = """
+modes: [mpss, {mode: mps, active_thread_percentage: 120}, {mode: mps, percent: 5}, {mode: mig, layout: 3g}, 7]
+mixes:
+  a: [resnet50-trainin, {workload: resnet50-training, batch_sise: 8, model: vgg}, {count: 2}]
+  b: []
+timing: standart
+blocks: 0
+baseline: time-slicng
+primary: [stpp]
+blokcs: 3
+"""
+WHAT_IS_WRONG = [
+    ("", "unknown key 'blokcs'", "did you mean 'blocks'?"),
+    ("modes[0]", "unknown mode 'mpss'", "did you mean 'mps'?"),
+    ("modes[1].active_thread_percentage", "less than or equal to 100", "not 120"),
+    ("modes[2]", "unknown key 'percent'", "known: active_thread_percentage, mode"),
+    ("modes[3].layout", "should match", "not '3g'"),
+    ("modes[4]", "must be a mode's name", "not 7"),
+    ("mixes.a[0]", "unknown workload 'resnet50-trainin'", "did you mean 'resnet50-training'?"),
+    ("mixes.a[1]", "unknown key 'batch_sise'", "did you mean 'batch_size'?"),
+    ("mixes.a[1].model", "must be one of resnet50", "not 'vgg'"),
+    ("mixes.a[2]", "must be a workload's name", "not {'count': 2}"),
+    ("mixes.b", "must be a list of jobs", "not []"),
+    ("timing", "unknown value 'standart'", "did you mean 'standard'?"),
+    ("blocks", "from 1 to 1000", "not 0"),
+    ("primary", "unknown value 'stpp'", "did you mean 'stp'?"),
+    ("baseline", "'time-slicng' is not a sharing mode of this plan", "it has: mps"),
+]
+
+
+def test_defaults(read):
+    plan = read(GOOD)
+    assert plan.modes == (TimeSlicing(), Mps())
+    assert [job.workload for job in plan.mixes[0].jobs] == ["resnet50-training", "bert-base-training"]
+    assert (plan.timing, plan.blocks) == (TIMINGS["standard"], 10)
+    assert (plan.primary, plan.baseline, plan.reference) == (("stp",), None, "time-slicing")
+
+
+def test_every_problem_is_told_at_once_with_its_place_and_the_nearest_name(problems):
+    found = problems(EVERYTHING_WRONG)
+    for place, what, more in WHAT_IS_WRONG:
+        assert any(text.startswith(place) and what in text and more in text for text in found), (place, found)
+    assert len(found) == len(WHAT_IS_WRONG)
+
+
+def test_the_message_names_file_and_number_of_problems(read):
+    with pytest.raises(PlanError) as caught:
+        read("blokcs: 1")
+    assert str(caught.value).splitlines()[0] == "my.yaml: 3 problems; nothing was touched"
+    assert isinstance(caught.value, SetupError)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "a plan is a mapping with the keys modes and mixes; it is empty"),
+        ("- mps", "found list"),
+        ("mps", "found str"),
+        ("modes: [mps", "not valid YAML"),
+        ("\x00\x01", "not valid YAML"),
+        ("!!python/object:os.system x", "not valid YAML"),
+        ("modes: [2001-13-45]", "not valid YAML"),
+        (GOOD + "blocks: 2\nblocks: 3", "key 'blocks' is written twice"),
+        ("modes: [mps]\nmixes: {a: [{workload: x, workload: y}]}", "key 'workload' is written twice"),
+        ("[" * 2000, "nested far too deeply"),
+        ("modes: [mps]\nmixes:\n  ? [a]\n  : [b]", "unhashable key"),
+    ],
+)
+def test_what_is_no_plan_at_all(problems, text, problem):
+    (found,) = problems(text)
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("modes: {}\nmixes: {a: [resnet50-training]}", "modes: is {}; it must be a list of modes"),
+        ("modes: []\nmixes: {a: [resnet50-training]}", "modes: is []"),
+        ("modes: [mps]\nmixes: [a]", "mixes: is ['a']; it must be a mapping"),
+        ("modes: [mps]\nmixes: {a: resnet50-training}", "mixes.a: must be a list of jobs"),
+        ("modes: [mps, mps]\nmixes: {a: [resnet50-training]}", "modes: 'mps' is listed 2 times"),
+        ("modes: [{mode: [mps]}]\nmixes: {a: [resnet50-training]}", "modes[0]: unknown mode ['mps']"),
+        ("modes: [{mode: mps, active_thread_percentage: 50.0}]\nmixes: {a: [resnet50-training]}", "not 50.0"),
+        ("modes: [mps]\nmixes: {a: [{workload: {}}]}", "mixes.a[0]: unknown workload {}"),
+        ("modes: [mps]\nmixes: {'': [resnet50-training]}", "mixes: must be one line of text"),
+        ('modes: [mps]\nmixes: {"a\\nb": [resnet50-training]}', "mixes: must be one line of text"),
+        ('modes: [mps]\nmixes: {"\\ud800": [resnet50-training]}', "mixes: must be one line of text"),
+        (
+            "modes: [mps]\nmixes: {1: [resnet50-training], '1': [resnet50-training]}",
+            "mixes: '1' is listed 2 times",
+        ),
+        (GOOD + "name: {a: b}", "name: must be one line of text"),
+        (GOOD + "name:", "name: must be one line of text"),
+        (GOOD + "blocks: true", "blocks: must be a whole number from 1 to 1000, not True"),
+        (GOOD + "blocks: 2.0", "not 2.0"),
+        (GOOD + "blocks: 0x" + "f" * 9000, "not a number too large to print"),
+        (GOOD + "timing: [smoke]", "timing: unknown value ['smoke']"),
+        (GOOD + "primary: []", "primary: unknown value []"),
+        (GOOD + "baseline: exclusive", "baseline: 'exclusive' is not a sharing mode"),
+        (GOOD + "baseline: mig", "it has: mps, time-slicing"),
+    ],
+)
+def test_impossible_values(problems, text, problem):
+    found = problems(text)
+    assert len(found) == 1, found
+    assert problem in found[0]
+
+
+@pytest.mark.parametrize(
+    ("job", "problem"),
+    [
+        ("batch_size: [1]", "batch_size: must be of type int (default 64), not [1]"),
+        ("batch_size: '8'", "must be of type int"),
+        ("batch_size: true", "must be of type int"),
+        ("batch_size: 0", "must be positive"),
+        ("batch_size: -8", "must be positive"),
+        ("batch_size: 10000000000", "below 1e+09"),
+        ("batch_size: 0x" + "f" * 9000, "below 1e+09"),
+        ("channels_last: 1", "must be of type bool"),
+        ("precision: int8", "must be one of bf16, fp16, fp32"),
+        ("count: 0", "count: must be a whole number from 1 to 48, not 0"),
+        ("count: many", "not 'many'"),
+        ("count: [[1]]", "not [1]"),
+        ("count: []", "not []"),
+        ("count: [2, 2]", "listed 2 times"),
+        ("1: 2", "unknown key 1"),
+    ],
+)
+def test_impossible_parameters_and_counts(problems, job, problem):
+    found = problems(f"modes: [mps]\nmixes: {{a: [{{workload: resnet50-training, {job}}}]}}")
+    assert any(text.startswith("mixes.a[0]") and problem in text for text in found), found
+
+
+def test_a_layout_must_have_an_instance_for_each_job(problems, read):
+    layout = "modes: [{mode: mig, layout: 3g.40gb+3g.40gb}]\n"
+    (problem,) = problems(layout + "mixes: {three: [{workload: resnet50-training, count: 3}]}")
+    assert problem == "mixes.three: has 3 jobs, but mig 3g.40gb+3g.40gb has 2 instances"
+    assert (
+        read(layout + "mixes: {two: [{workload: resnet50-training, count: 2}]}").modes[0].profiles
+        == ("3g.40gb",) * 2
+    )
+
+
+def test_a_wrong_job_still_counts_against_a_layout(problems):
+    (problem,) = problems(
+        "modes: [{mode: mig, layout: 3g.40gb+3g.40gb}]\nmixes: {a: [resnet50-training, invented]}"
+    )
+    assert problem.startswith("mixes.a[1]: unknown workload 'invented'")
+
+
+def test_counts_expand_into_a_series_of_mixes(read):
+    plan = read("modes: [mps]\nmixes: {s: [bert-base-training, {workload: resnet50-training, count: [1, 2, 4]}]}")
+    assert [mix.name for mix in plan.mixes] == ["s x1", "s x2", "s x4"]
+    assert [len(mix.jobs) for mix in plan.mixes] == [2, 3, 5]
+    assert [job.workload for job in plan.mixes[1].jobs] == ["bert-base-training", *["resnet50-training"] * 2]
+    assert plan.mixes[1].tenants == ("bert-base-training", "resnet50-training #1", "resnet50-training #2")
+
+
+def test_one_count_repeats_a_job_beside_a_series(read):
+    job = "{workload: bert-base-training, count: 2}"
+    plan = read(f"modes: [mps]\nmixes: {{s: [{job}, {{workload: resnet50-training, count: [1, 2]}}]}}")
+    assert [len(mix.jobs) for mix in plan.mixes] == [3, 4]
+
+
+def test_two_series_in_a_mix_contradict_each_other(problems):
+    series = "{workload: resnet50-training, count: [1, 2]}"
+    assert problems(f"modes: [mps]\nmixes: {{a: [{series}, {series}]}}") == [
+        "mixes.a: only one job of a mix can have a list of counts"
+    ]
+
+
+def test_a_series_must_not_take_the_name_of_another_mix(problems):
+    series = "{workload: resnet50-training, count: [2, 4]}"
+    assert problems(f"modes: [mps]\nmixes: {{a: [{series}], a x2: [resnet50-training]}}") == [
+        "mixes: 'a x2' is listed 2 times"
+    ]
+
+
+def test_no_mode_carries_more_than_48_tenants(problems):
+    job = "{workload: resnet50-training, count: 25}"
+    (problem,) = problems(f"modes: [mps]\nmixes: {{a: [{job}, {job}]}}")
+    assert problem == "mixes.a: 50 jobs; no mode carries more than 48 tenants"
+
+
+def test_yaml_merge_keys_work(read):
+    base = "- &base {workload: resnet50-training, batch_size: 8}"
+    plan = read(f"modes: [mps]\nmixes:\n  a:\n  {base}\n  - {{<<: *base, batch_size: 16}}")
+    assert [job.parameters["batch_size"] for job in plan.mixes[0].jobs] == [8, 16]
+
+
+def test_a_billion_laughs_are_refused_in_a_few_words(problems):
+    levels = "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefghij", "bcdefghijk"))  # noqa: B905
+    found = problems(
+        f"a: &a [ha]\n{levels}modes: [*k]\nmixes: {{x: *k, y: [*k]}}\nname: *k\nblocks: *k\nprimary: *k\n"
+    )
+    assert max(map(len, found)) < 1000
+    assert any(text.startswith("mixes.y[0]: must be a workload's name") for text in found)
+
+
+def test_a_structure_that_contains_itself_is_refused(problems):
+    assert len(problems("modes: &m [*m]\nmixes: &x {x: *x}")) == 2
+
+
+def test_a_plan_that_cannot_be_read(tmp_path, catalog):
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00\xd8")
+    for path in (binary, tmp_path, tmp_path / "absent.yaml"):
+        with pytest.raises(PlanError, match="cannot be read as UTF-8 text"):
+            load_plan(path, catalog)
+
+
+def test_a_plan_is_found_by_preset_or_path(tmp_path, monkeypatch):
+    own = tmp_path / "own.yaml"
+    own.write_text(GOOD)
+    assert find_plan(str(own), "gpu") == own
+    assert find_plan("smoke", "gpu").name == "smoke.yaml"
+    assert find_plan("smoke", "cpu").name == "smoke.cpu.yaml"
+    with pytest.raises(PlanError, match=r"did you mean 'smoke'\?; presets: smoke, standard"):
+        find_plan("smok", "gpu")
+    with pytest.raises(PlanError, match="no such file"):
+        find_plan(str(tmp_path), "gpu")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
+@pytest.mark.parametrize("name", ["smoke", "standard"])
+def test_presets_hold_what_the_design_says(name, device, catalog):
+    plan = load_plan(find_plan(name, device), catalog)
+    resnet = "resnet18-training" if device == "cpu" else "resnet50-training"
+    replicas = [("bert-base-batch-inference",) * 4] if name == "standard" else []
+    assert [tuple(job.workload for job in mix.jobs) for mix in plan.mixes] == [
+        (resnet, "bert-base-training"),
+        *replicas,
+    ]
+    assert all(not job.parameters for mix in plan.mixes for job in mix.jobs)
+    gpu_modes = ["time-slicing", "mps", "mps-equal", "mig"]
+    assert [mode.label for mode in plan.modes] == (["cpu-shared"] if device == "cpu" else gpu_modes)
+    assert plan.name == plan.timing.name == name
+    assert plan.reference == (None if device == "cpu" else "time-slicing")
+
+
+def test_timings_hold_what_the_design_says():
+    seen = {name: (t.blocks, t.settle_s, t.window_s, t.publishable) for name, t in TIMINGS.items()}
+    assert seen == {"smoke": (2, 3, 5, False), "standard": (10, 30, 120, True)}
+
+
+_SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates(),
+    st.sampled_from(["mps", "mig", "exclusive", "resnet50-training", "mode", "workload", "stp"]),
+)  # fmt: skip
+_KEYS = st.one_of(_SCALARS, st.sampled_from([*PLAN_KEYS, "workload", "count", "batch_size", "layout", "mode"]))
+_TREES = st.recursive(
+    _SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3), max_leaves=12
+)
+_PLANS = st.dictionaries(st.sampled_from(PLAN_KEYS), _TREES, max_size=7)
+_JOBS = st.lists(st.just("resnet50-training") | _TREES, min_size=1, max_size=3)
+_NEARLY = st.fixed_dictionaries(
+    {
+        "modes": st.lists(st.sampled_from(["mps", "mig", "time-slicing"]) | _TREES, min_size=1, max_size=2),
+        "mixes": st.dictionaries(st.text(string.ascii_letters, min_size=1), _JOBS, min_size=1, max_size=2),
+    },
+    optional={"blocks": st.integers(1, 9), "baseline": _SCALARS, "primary": st.sampled_from(PRIMARY_METRICS)},
+)
+
+
+def either_a_plan_or_its_problems(text: str) -> None:
+    try:
+        assert isinstance(read_plan(text, "x.yaml", load_catalog()), Plan)
+    except PlanError as error:
+        assert error.problems
+        assert str(error).encode()  # it can be printed
+
+
+@settings(max_examples=150, deadline=None)
+@given(_TREES | _PLANS | _NEARLY)
+def test_any_structure_gives_a_plan_or_its_problems(tree):
+    either_a_plan_or_its_problems(yaml.dump(tree, allow_unicode=False))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=80) | st.text("[]{}:,-&*!|>'\"\n a?%@#0", max_size=80))
+def test_any_text_gives_a_plan_or_its_problems(text):
+    either_a_plan_or_its_problems(text)
+
+
+@settings(max_examples=100, deadline=None)
+@given(content=st.binary(max_size=120))
+def test_any_bytes_give_a_plan_or_its_problems(content, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "random.yaml"
+    path.write_bytes(content)
+    with pytest.raises(PlanError):
+        load_plan(path, load_catalog())
+
+
+def test_a_mig_mode_takes_a_layout(read):
+    plan = read(
+        "modes: [mig, {mode: mig, layout: 4g.40gb+3g.40gb}]\nmixes: {a: [resnet50-training, bert-base-training]}"
+    )
+    assert plan.modes == (Mig(), Mig(layout="4g.40gb+3g.40gb"))
+    assert [mode.label for mode in plan.modes] == ["mig", "mig 4g.40gb+3g.40gb"]

@@ -1,0 +1,43 @@
+import pytest
+from pydantic import ValidationError
+
+from bench.plan.mode import GPU_SHARING_MODES, MODE_TYPES, Mps, MpsEqual, TimeSlicing
+from bench.plan.model import TIMINGS, Job, Mix, Plan
+
+MIX = Mix(name="m", jobs=(Job(workload="resnet50-training"),))
+
+
+def plan_of(*modes, baseline=None):
+    return Plan(name="p", modes=modes, mixes=(MIX,), timing=TIMINGS["smoke"], blocks=1, baseline=baseline)
+
+
+def test_labels_name_what_differs_from_the_catalog():
+    assert Job(workload="w").label == "w"
+    assert Job(workload="w", parameters={"b": 2, "a": True}).label == "w a=True b=2"
+
+
+def test_equal_jobs_are_told_apart_by_number():
+    jobs = (Job(workload="w"), Job(workload="w", parameters={"b": 2}), Job(workload="w"))
+    assert Mix(name="m", jobs=jobs).tenants == ("w #1", "w b=2", "w #2")
+
+
+def test_the_reference_is_the_baseline_or_time_slicing_or_the_first():
+    assert plan_of(Mps(), TimeSlicing()).reference == "time-slicing"
+    assert plan_of(Mps(), TimeSlicing(), baseline="mps").reference == "mps"
+    assert plan_of(Mps(), MpsEqual()).reference == "mps"
+    assert plan_of(MpsEqual(), Mps(), baseline="mig").reference == "mps-equal"  # --mode left the baseline out
+    assert plan_of(Mps()).reference is None
+
+
+def test_nothing_of_a_plan_can_be_changed():
+    plan = plan_of(Mps())
+    with pytest.raises(ValidationError, match="frozen"):
+        plan.blocks = 3
+    with pytest.raises(ValidationError, match="frozen"):
+        plan.modes[0].active_thread_percentage = 3
+
+
+def test_the_modes_are_the_six_of_the_design():
+    assert list(MODE_TYPES) == ["exclusive", "time-slicing", "mps", "mps-equal", "mig", "cpu-shared"]
+    assert set(GPU_SHARING_MODES) == set(MODE_TYPES) - {"exclusive", "cpu-shared"}
+    assert Mps(active_thread_percentage=50).slug == "mps-50pct"

@@ -1,0 +1,166 @@
+import re
+from collections import Counter
+from hashlib import sha256
+
+import pytest
+
+from bench.plan.mode import CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
+from bench.plan.model import TIMINGS, Job, Mix, Plan
+from bench.plan.schedule import Role, make_schedule, share_of, trial_seed
+
+RESNET, BERT = Job(workload="resnet50-training"), Job(workload="bert-base-training")
+SMALL_BERT = Job(workload="bert-base-training", parameters={"batch_size": 8})
+PAIR, REPLICAS = Mix(name="pair", jobs=(RESNET, BERT)), Mix(name="replicas", jobs=(BERT,) * 4)
+MODES = (TimeSlicing(), Mps(), MpsEqual(), Mig())
+
+
+def plan_of(modes=MODES, mixes=(PAIR, REPLICAS), blocks=6):
+    return Plan(name="p", modes=modes, mixes=mixes, timing=TIMINGS["smoke"], blocks=blocks)
+
+
+def ids(plan, seed=1):
+    return [trial.id for trial in make_schedule(plan, seed).trials]
+
+
+def test_a_seed_repeats_a_schedule_and_another_gives_another():
+    assert make_schedule(plan_of(), 7) == make_schedule(plan_of(), 7)
+    assert ids(plan_of(), 7) != ids(plan_of(), 8)
+    assert sorted(ids(plan_of(), 7)) == sorted(ids(plan_of(), 8))
+
+
+def test_every_block_visits_every_mode_once_and_exclusive_is_implied():
+    for block in make_schedule(plan_of(), 3).blocks:
+        assert sorted(visit.mode.label for visit in block.visits) == sorted(
+            ["exclusive", "time-slicing", "mps", "mps-equal", "mig"]
+        )
+
+
+def test_exclusive_that_is_also_named_comes_once():
+    schedule = make_schedule(plan_of(modes=(Exclusive(), Mps())), 3)
+    assert all(len(block.visits) == 2 for block in schedule.blocks)
+
+
+def test_orders_differ_between_blocks():
+    blocks = make_schedule(plan_of(), 3).blocks
+    assert len({tuple(visit.mode.label for visit in block.visits) for block in blocks}) > 3
+    inside = [[t.id[4:] for t in v.trials] for b in blocks for v in b.visits if isinstance(v.mode, MpsEqual)]
+    assert len(set(map(tuple, inside))) > 1
+
+
+def test_every_place_in_the_order_is_equally_likely_for_every_mode():
+    """With 1000 blocks each mode is first about 200 times; 5 standard deviations are 63."""
+    blocks = make_schedule(plan_of(blocks=1000, mixes=(PAIR,)), 11).blocks
+    for place in range(5):
+        counts = Counter(block.visits[place].mode.label for block in blocks)
+        assert len(counts) == 5
+        assert all(abs(count - 200) < 63 for count in counts.values())
+
+
+def test_every_mix_runs_once_in_every_sharing_mode_of_every_block():
+    cells = Counter(
+        (trial.block, trial.mode.label, trial.mix.name)
+        for trial in make_schedule(plan_of(), 3).trials
+        if trial.role is Role.MIX
+    )
+    assert set(cells.values()) == {1}
+    assert len(cells) == 6 * 4 * 2
+
+
+def test_each_distinct_job_runs_alone_once_a_block():
+    plan = plan_of(mixes=(PAIR, REPLICAS, Mix(name="other", jobs=(RESNET, SMALL_BERT))))
+    for block in make_schedule(plan, 3).blocks:
+        solo = [trial for visit in block.visits for trial in visit.trials if trial.role is Role.SOLO]
+        assert sorted(trial.mix.jobs[0].label for trial in solo) == [
+            "bert-base-training",
+            "bert-base-training batch_size=8",
+            "resnet50-training",
+        ]
+        assert all(isinstance(trial.mode, Exclusive) and len(trial.tenants) == 1 for trial in solo)
+
+
+def test_each_distinct_pair_of_job_and_share_runs_alone_in_its_share_once_a_block():
+    twin = Mix(name="twin", jobs=(BERT, BERT))
+    for block in make_schedule(plan_of(mixes=(PAIR, twin, REPLICAS)), 3).blocks:
+        alone = Counter(
+            (t.mode.label, t.tenants[0].split(" #")[0], t.share)
+            for visit in block.visits
+            for t in visit.trials
+            if t.role is Role.SHARE
+        )
+        assert alone == Counter(
+            (mode, job, share)
+            for mode, half, quarter in (("mps-equal", "50%", "25%"), ("mig", "1 of 2", "1 of 4"))
+            for job, share in (
+                ("resnet50-training", half),
+                ("bert-base-training", half),
+                ("bert-base-training", quarter),
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("mode", "slot", "share"),
+    [
+        (TimeSlicing(), 0, None),
+        (Mps(), 0, None),
+        (CpuShared(), 0, None),
+        (Mps(active_thread_percentage=30), 1, "30%"),
+        (MpsEqual(), 0, "33%"),
+        (Mig(), 2, "1 of 3"),
+        (Mig(layout="3g.40gb+2g.20gb+1g.10gb"), 1, "2g.20gb"),
+    ],
+)
+def test_shares(mode, slot, share):
+    assert share_of(mode, Mix(name="three", jobs=(BERT,) * 3), slot) == share
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("<script>alert(1)</script>", "../../etc/passwd", "a/b", "..", "CON", "-rf"),
+        ("日本語", "Ω", "🙂"),
+        ("x" * 200, "x" * 199 + "y"),
+        ("a b", "a-b", "A  B", "a_b"),
+    ],
+)
+def test_ids_are_unique_and_safe_as_names_of_folders(names):
+    mixes = tuple(Mix(name=name, jobs=(BERT, RESNET)) for name in names)
+    seen = ids(plan_of(mixes=mixes, blocks=3))
+    assert len(set(seen)) == len(seen)
+    for trial_id in seen:
+        assert re.fullmatch(r"b\d\d-[a-z0-9][a-z0-9.-]*[a-z0-9]", trial_id)
+        assert len(trial_id) <= 200
+
+
+def test_ids_of_two_modes_do_not_collide_either():
+    plan = plan_of(modes=(Mps(), MpsEqual()), mixes=(PAIR, Mix(name="equal pair", jobs=(BERT, RESNET))))
+    seen = ids(plan)
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_cell_has_the_same_name_in_every_block():
+    mixes = (Mix(name="a b", jobs=(BERT, RESNET)), Mix(name="a-b", jobs=(BERT, RESNET)))
+    names = {
+        (t.mode.label, t.mix.name, t.role, t.slot, t.id[3:]) for t in make_schedule(plan_of(mixes=mixes), 5).trials
+    }
+    cells = {name[:4] for name in names}
+    assert len(names) == len(cells)
+
+
+def test_an_endless_layout_still_makes_a_name_that_a_folder_can_have():
+    layout = "+".join(["1g.10gb"] * 40)
+    assert all(
+        len(i) <= 200 for i in ids(plan_of(modes=(Mig(layout=layout),), mixes=(Mix(name="m", jobs=(BERT,) * 40),)))
+    )
+
+
+def test_seeds_are_a_hash_of_run_seed_and_trial_id():
+    for trial in make_schedule(plan_of(), 42).trials:
+        assert trial.seed == int(sha256(f"42:{trial.id}".encode()).hexdigest()[:8], 16) // 2
+    assert trial_seed(1, "a") != trial_seed(2, "a") != trial_seed(2, "b")
+
+
+def test_expected_duration():
+    schedule = make_schedule(plan_of(modes=(TimeSlicing(),), mixes=(PAIR,), blocks=3), 1)
+    assert len(schedule.trials) == 3 * (2 + 1)
+    assert schedule.measured_s == 9 * (3 + 5)

@@ -1,0 +1,239 @@
+"""Whole reports of small runs: what stands on the page, that it is safe, and that it can be rebuilt."""
+
+import csv
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic import DEVICE, PLAN, Fate, Recipe, make_run
+
+from bench.plan.schedule import Role, Trial
+from bench.report.write import write_report
+from bench.store.record import Status
+from bench.store.run_folder import RunFolder
+
+LOADS = re.compile(
+    r"""<(script|link|img|iframe)[^>]+(src|href)=["']?(https?:)?//|(@import|url\()[^;)]*//""", re.IGNORECASE
+)
+VOID = {"meta", "img", "br", "link", "hr"}
+FIGURES = {"ratios", "stp_by_mode", "progress_by_job", "throughput_by_job", "step_latency", "telemetry"}
+CONTRAST_COLUMNS = {"mix", "metric", "mode", "baseline", "value", "baseline_value", "ratio"} | {
+    "ci_low", "ci_high", "n_blocks", "verdict"
+}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """The page's visible words, its images, and whether its tags are balanced."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.images: list[dict[str, str | None]] = []
+        self.words = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words += data
+
+
+def read(run: RunFolder) -> Page:
+    html = write_report(run).read_text(encoding="utf-8")
+    assert not LOADS.search(html)
+    assert len(html) < 5_000_000
+    page = Page(html)
+    assert page.open == []
+    assert "script" not in page.tags
+    return page
+
+
+def rows(run: RunFolder, name: str) -> list[dict[str, str]]:
+    with (run.report_folder / "tables" / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    plan = PLAN.replace("[time-slicing, mps]", "[time-slicing, mps-equal, mig]")
+    return make_run(tmp_path_factory.mktemp("report"), Recipe(plan_text=plan))
+
+
+@pytest.fixture(scope="module")
+def page(run: RunFolder) -> Page:
+    return read(run)
+
+
+def test_the_page_opens_with_the_answer_and_the_warning(page: Page) -> None:
+    answer, banner = page.words.index("The model predicts"), page.words.index("no GPU was measured")
+    assert answer < banner < page.words.index("How the modes compare")
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["Holm", "95 %", "ANTT", "STP", "smallest progress", "blocks", "partition", "interference", "not validated",
+     "read back", "assumed", "Eyerman", "tables/contrasts.csv", "driver version", "580.1", "abc1234", "6 of 6"],
+)  # fmt: skip
+def test_what_a_reviewer_looks_for_is_on_the_page(page: Page, word: str) -> None:
+    assert word in page.words
+
+
+def test_every_figure_is_inside_the_page_and_beside_it_as_pdf_and_png(run: RunFolder, page: Page) -> None:
+    assert len(page.images) == len(FIGURES)
+    for image in page.images:
+        assert str(image["src"]).startswith("data:image/png;base64,")
+        assert "SIMULATED" in str(image["alt"])
+    folder = run.report_folder / "figures"
+    assert {file.name for file in folder.iterdir()} == {
+        f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")
+    }
+
+
+def test_contrasts_have_their_columns_and_every_sharing_mode(run: RunFolder, page: Page) -> None:
+    table = rows(run, "contrasts.csv")
+    assert set(table[0]) >= CONTRAST_COLUMNS
+    primary = [(row["mode"], row["baseline"]) for row in table if row["family"] == "primary"]
+    assert len(primary) == 5
+    assert all(row[column] for row in table if row["family"] == "primary" for column in CONTRAST_COLUMNS)
+
+
+def test_the_other_tables_hold_trials_jobs_and_cells(run: RunFolder, page: Page) -> None:
+    assert len(rows(run, "trials.csv")) == len(list(run.trials()))
+    shared = [row for row in rows(run, "jobs.csv") if row["role"] == Role.MIX]
+    assert {row["unit"] for row in shared} == {"images", "sequences"}
+    assert all(
+        float(row["progress"]) == pytest.approx(float(row["rate"]) / float(row["solo_rate"])) for row in shared
+    )
+    cells = rows(run, "colocation.csv")
+    assert {row["stp"] for row in cells if row["mode"] == "exclusive"} == {"1.0"}
+
+
+def test_a_missing_metric_is_a_dash_with_its_reason_and_never_zero(run: RunFolder, page: Page) -> None:
+    assert "[N/A]: not available on this device" in page.words
+    assert all(row["utilisation_percent"] == "" for row in rows(run, "trials.csv"))
+    markdown = (run.report_folder / "report.md").read_text()
+    assert "\N{EN DASH} [1]" in markdown
+
+
+def test_rebuilding_gives_the_same_tables_and_markdown(run: RunFolder, page: Page) -> None:
+    def contents() -> dict[str, bytes]:
+        files = [run.report_folder / "report.md", *run.report_folder.glob("tables/*.csv")]
+        return {file.name: file.read_bytes() for file in files}
+
+    first = contents()
+    write_report(run)
+    assert contents() == first
+
+
+def test_markdown_tables_are_whole(run: RunFolder, page: Page) -> None:
+    lines = (run.report_folder / "report.md").read_text().splitlines()
+    for above, below in itertools.pairwise(lines):
+        if above.startswith("|") and below.startswith("|"):
+            assert above.replace("\\|", "").count("|") == below.replace("\\|", "").count("|")
+
+
+def test_a_measured_standard_run_carries_no_warning(tmp_path: Path) -> None:
+    page = read(make_run(tmp_path, Recipe(simulated=False, device={**DEVICE, "name": "NVIDIA A100"})))
+    assert "SIMULATED" not in page.words
+    assert "SIMULATED" not in str(page.images)
+    assert "publishable" not in page.words
+
+
+def test_smoke_and_cpu_are_said_before_any_number(tmp_path: Path) -> None:
+    plan = PLAN.replace("[time-slicing, mps]", "[cpu-shared]").replace("blocks: 6", "timing: smoke")
+
+    def rate(trial: Trial, slot: int) -> float:
+        return 100.0 if trial.role is Role.SOLO else 45.0 + trial.block
+
+    recipe = Recipe(
+        plan_text=plan, simulated=False, rate=rate, device={"kind": "cpu", "name": "Xeon"}, telemetry=False
+    )
+    page = read(make_run(tmp_path, recipe))
+    assert "Not publishable" in page.words
+    assert "on the host's processor" in page.words
+    assert all("SMOKE" in str(image["alt"]) for image in page.images)
+    assert "no telemetry was recorded" in page.words
+
+
+def test_the_models_published_error_is_quoted(tmp_path: Path) -> None:
+    device = {**DEVICE, "model_validation": "mean error 5.2 % over 326 co-locations"}
+    page = read(make_run(tmp_path, Recipe(device=device, plan_text=PLAN.replace("6", "1"))))
+    assert "mean error 5.2 % over 326 co-locations" in page.words
+    assert "not validated" not in page.words
+
+
+def test_failed_invalid_and_skipped_trials_are_listed_with_reasons(tmp_path: Path) -> None:
+    fates: dict[int, Fate] = {
+        1: (Status.FAILED, "resnet50-training: OutOfMemoryError"),
+        2: (Status.INVALID, "a foreign process ran on the GPU"),
+        3: (Status.SKIPPED, "this device cannot"),
+    }
+
+    def status(trial: Trial) -> Fate:
+        return fates.get(trial.block, (Status.OK, None)) if trial.mode.mode == "mps" else (Status.OK, None)
+
+    page = read(make_run(tmp_path, Recipe(status=status)))
+    for text in (
+        "OutOfMemoryError",
+        "a foreign process ran on the GPU",
+        "this device cannot",
+        "1 failed",
+        "1 invalid",
+    ):
+        assert text in page.words
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_few_blocks_make_a_report_without_a_winner(tmp_path: Path, blocks: int) -> None:
+    run = make_run(tmp_path, Recipe(plan_text=PLAN.replace("6", str(blocks))))
+    assert "not enough data" in read(run).words
+    assert all(row["verdict"] == "not enough data" for row in rows(run, "contrasts.csv"))
+
+
+def test_one_job_alone_in_its_mix(tmp_path: Path) -> None:
+    plan = PLAN.replace("[resnet50-training, bert-base-training]", "[resnet50-training]")
+    assert "resnet50-training" in read(make_run(tmp_path, Recipe(plan_text=plan))).words
+
+
+@pytest.mark.parametrize("fate", [None, (Status.FAILED, "crashed"), (Status.SKIPPED, "cannot")])
+def test_a_run_without_a_single_ok_trial_still_has_a_report(tmp_path: Path, fate: Fate | None) -> None:
+    run = make_run(tmp_path, Recipe(status=lambda trial: fate))
+    assert "How the modes compare" in read(run).words
+    assert rows(run, "contrasts.csv")
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    run = make_run(tmp_path, Recipe(status=lambda trial: (Status.OK, None) if trial.block == 1 else None))
+    assert "--resume" in read(run).words
+
+
+EXTREME = ("<script>alert(1)</script></td><img src=//x>", "混合 $x^2$ \\frac µ a|b*c_d`e&lt;", "ab" * 100)
+
+
+def test_extreme_names_are_shown_and_do_no_harm(tmp_path: Path) -> None:
+    mixes = "".join(f"  {json.dumps(name)}: [resnet50-training, bert-base-training]\n" for name in EXTREME)
+    plan = f"name: '<b>bold</b>'\nmodes: [mps]\nmixes:\n{mixes}blocks: 1\ntiming: smoke\n"
+
+    def status(trial: Trial) -> Fate:
+        return (Status.FAILED, "<iframe src=//evil>") if trial.mix.name == EXTREME[0] else (Status.OK, None)
+
+    run = make_run(tmp_path, Recipe(plan_text=plan, status=status))
+    page = read(run)
+    assert not {"b", "script", "iframe"} & page.tags
+    for name in EXTREME:
+        assert name in page.words
+    assert "<script>" not in (run.report_folder / "report.md").read_text()
+    assert {row["mix"] for row in rows(run, "contrasts.csv")} == set(EXTREME)
