@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from bench.errors import RecordError, SetupError
 from bench.launch.corun import CoRun
@@ -71,7 +72,7 @@ class RunFolder:
     def scratch(self, trial_id: str) -> Path:
         """Return an empty folder in which the trial is made; a later `keep` gives it its name."""
         folder = self.trials_folder / f".{trial_id}"
-        with self._writing():
+        with self.writing():
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir()
@@ -80,7 +81,7 @@ class RunFolder:
     def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
         """Write a trial and give it its name; raises RecordError where the disk is full or read-only."""
         folder = self.trials_folder / f".{record.id}"
-        with self._writing():
+        with self.writing():
             folder.mkdir(exist_ok=True)
             if corun is not None and corun.window is not None:
                 _steps_table(corun, corun.window.start_s).to_parquet(folder / "steps.parquet")
@@ -90,27 +91,24 @@ class RunFolder:
             (folder / "trial.json").write_text(record.model_dump_json(indent=2) + "\n")
             folder.rename(self.trials_folder / record.id)
 
-    def unwritable(self, error: OSError) -> RecordError:
-        """Describe a folder that cannot be written any more (full, read-only, gone), and how to go on."""
-        return RecordError(
-            f"{error.filename or self.path}: {error.strerror or error}; every finished trial is safe. "
-            f"Make room, then go on with: python run_experiments.py --resume {self.path}"
-        )
-
     def supersede(self, trial_id: str) -> None:
         """Set a trial aside because its block is repeated whole; it stays readable under superseded/."""
         aside = self.path / "superseded"
-        with self._writing():
+        with self.writing():
             aside.mkdir(exist_ok=True)
             count = len(list(aside.glob(f"{trial_id}.*")))
             (self.trials_folder / trial_id).rename(aside / f"{trial_id}.{count + 1}")
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Raise RecordError, with the way to go on, where this folder is full, read-only or gone."""
         try:
             yield
         except OSError as error:
-            raise self.unwritable(error) from error
+            raise RecordError(
+                f"{error.filename or self.path}: {error.strerror or error}; every finished trial is safe. "
+                f"Make room, then go on with: python run_experiments.py --resume {self.path}"
+            ) from error
 
     def trials(self) -> Iterator[TrialRecord]:
         """Read all trials, in the order of their names."""
@@ -172,7 +170,11 @@ def _keep_logs(folder: Path, corun: CoRun | None) -> None:
 
 
 def _parquet(path: Path) -> pd.DataFrame | None:
-    return pd.read_parquet(path) if path.is_file() else None
+    """Read one small table on this thread alone: a pool of readers costs more than it gains."""
+    if not path.is_file():
+        return None
+    frame: pd.DataFrame = pq.ParquetFile(path).read(use_threads=False).to_pandas()
+    return frame
 
 
 def _replace(path: Path, text: str) -> None:
