@@ -79,4 +79,3 @@ def test_a_missing_engine_names_the_fix(build_all) -> None:
     result = build_all(without_docker=True)
     assert result.returncode == 2
     assert "apt-get install docker.io" in result.stderr
-

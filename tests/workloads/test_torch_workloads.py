@@ -20,7 +20,9 @@ TINY: dict[str, dict[str, object]] = {
     "resnet50-batch-inference": {"batch_size": 2, "image_size": 32},
     "bert-base-batch-inference": {"batch_size": 2, "sequence_length": 8, "layers": 1},
 }
-LIBRARIES_MISSING = any(importlib.util.find_spec(name) is None for name in ("torch", "torchvision", "transformers"))
+LIBRARIES_MISSING = any(
+    importlib.util.find_spec(name) is None for name in ("torch", "torchvision", "transformers")
+)
 needs_libraries = pytest.mark.skipif(
     LIBRARIES_MISSING and not os.environ.get("BENCH_REQUIRE_WORKLOADS"),
     reason="the extra `workloads` is not installed",
