@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """Files that git knows (and that are still there); outside a checkout, as in a sdist, there are none to judge."""
+    """Files that git knows and that are still there; outside a checkout there are none to judge."""
     listing = subprocess.run(
         ["git", "-C", ROOT, "ls-files", "-z", *patterns], capture_output=True, text=True, check=False
     )

@@ -76,12 +76,10 @@ class Place:
     def resume(self) -> "subprocess.CompletedProcess[str]":
         return self.run("--resume", self.run_folder, "--quiet")
 
-    def driver_state(self) -> dict[str, Any]:
-        """The stand-in driver's state, less its counter of pids."""
-        (file,) = self.folder.glob("s/GPU-*/driver/state.json")
-        state = json.loads(file.read_text())
-        del state["next_pid"]
-        return state
+    def driver_state(self) -> list[str]:
+        """The stand-in driver's state, a fact a line, less its counter of pids."""
+        (file,) = self.folder.glob("s/GPU-*/driver/state.txt")
+        return [fact for fact in file.read_text().splitlines() if not fact.startswith("next_pid ")]
 
     def records(self) -> dict[str, Any]:
         """All records with their tables, less what differs between any two runs: run id, host, pids, folders."""

@@ -1,6 +1,7 @@
 """The command line as a user meets it."""
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -72,7 +73,7 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "hint"), REFUSALS, ids=lambda each: " ".join(each))
+@pytest.mark.parametrize(("arguments", "hint"), REFUSALS, ids=" ".join)
 def test_what_cannot_be_is_refused_with_the_way_out(refused, place, arguments, hint):
     assert hint in refused(*arguments)
 
@@ -118,11 +119,6 @@ def test_a_run_ends_in_the_answer_and_the_path_of_the_report(undisturbed):
     assert all({"steps.parquet", "telemetry.parquet"} <= set(tables) for _, tables in records.values())
 
 
-def test_the_same_seed_gives_the_same_records(place, undisturbed):
-    assert place.begin_small().wait(timeout=60) == 0
-    assert place.records() == undisturbed[0].records()
-
-
 def test_a_report_is_rebuilt_from_the_records_alone(undisturbed):
     place, done = undisturbed
     page = place.run_folder / "report" / "index.html"
@@ -156,7 +152,10 @@ def test_all_modes_skip_what_the_device_lacks(place):
 
 def test_jobs_that_do_not_fit_fail_and_the_exit_code_tells(place):
     place.plan.write_text(
-        "modes: [time-slicing]\nmixes: {crowd: [{workload: resnet50-training, count: 24}]}\ntiming: smoke\nblocks: 1\n"
+        "modes: [time-slicing]\n"
+        "mixes: {crowd: [{workload: resnet50-training, count: 24}]}\n"
+        "timing: smoke\n"
+        "blocks: 1\n"
     )
     done = place.run("--plan", place.plan, "--device", "simulated", "--results", place.results, "--quiet")
     assert done.returncode == 1
@@ -167,17 +166,12 @@ def test_jobs_that_do_not_fit_fail_and_the_exit_code_tells(place):
     assert "out of memory" in outcomes["mix"][1]
 
 
-def change_run(place, **fields):
+def test_a_run_does_not_go_on_where_something_else_is_installed(place, undisturbed):
+    shutil.copytree(undisturbed[0].results, place.results)
     file = place.run_folder / "run.json"
     record = json.loads(file.read_text())
-    record["device"] |= fields
+    record["device"]["driver_version"] = "535.0"
     file.write_text(json.dumps(record))
-
-
-def test_a_run_does_not_go_on_where_something_else_is_installed(place):
-    place.plan.write_text("modes: [time-slicing]\nmixes: {one: [resnet50-training]}\ntiming: smoke\nblocks: 1\n")
-    assert place.begin_small().wait(timeout=60) == 0
-    change_run(place, driver_version="535.0")
     refused = place.resume()
     assert refused.returncode == 2
     assert "driver_version = '535.0'" in refused.stderr
@@ -193,7 +187,7 @@ sys.meta_path.insert(0, Missing())
 """
 
 
-@pytest.mark.parametrize("package", ["pydantic", "yaml", "pandas", "rich"])
+@pytest.mark.parametrize("package", ["pydantic", "pandas"])
 def test_a_missing_package_names_the_command_that_installs_it(place, package):
     (place.folder / "sitecustomize.py").write_text(WITHOUT.format(package=package))
     environment = {**place.environment(), "PYTHONPATH": str(place.folder)}

@@ -71,7 +71,6 @@ def make_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Mach
     folder = Path(tempfile.mkdtemp(prefix="b", dir="/tmp"))
     monkeypatch.setenv("BENCH_STATE_DIR", str(folder))
     monkeypatch.setenv("BENCH_SIM_FAULTS", str(folder / "faults.json"))
-    monkeypatch.setenv("GPU_CONFIGS_TIMEOUT_S", "1")
     (folder / "faults.json").write_text("[]")
     locks = []
 

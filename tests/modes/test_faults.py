@@ -42,6 +42,13 @@ def name(row):
     return getattr(row, "label", row)
 
 
+@pytest.fixture(autouse=True)
+def impatience(request, monkeypatch):
+    """Let helpers wait for 1 s only, where they would wait in vain."""
+    if "way" in request.fixturenames and request.getfixturevalue("way") != "fails":
+        monkeypatch.setenv("GPU_CONFIGS_TIMEOUT_S", "1")
+
+
 def rule(tool, match, way, **limits):
     return {"tool": tool, "match": match, **WAYS[way], **limits}
 
