@@ -61,7 +61,10 @@ def imported(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield "." * node.level + (node.module or "")
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "import_module":
+        elif isinstance(node, ast.Call) and "import_module" in (
+            getattr(node.func, "attr", None),
+            getattr(node.func, "id", None),
+        ):
             yield from (word.value for word in node.args[:1] if isinstance(word, ast.Constant))
 
 
