@@ -8,8 +8,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any
 
 EXIT_OK, EXIT_FAILURES, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
+MODULE = "python -m bench"
 RUN_EXAMPLES = """\
 examples:
   run_experiments.py --mode mps                      MPS against taking turns; simulated where there is no GPU
@@ -19,7 +22,19 @@ examples:
 """
 
 
-def main(arguments: Sequence[str] | None = None, program: str = "python -m bench") -> int:
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells the nearest flag, and the usage of the verb that was meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = get_close_matches(unknown[0], self._option_string_actions, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return options, unknown
+
+
+def main(arguments: Sequence[str] | None = None, program: str = MODULE) -> int:
     """Run one verb and return the exit code: 0 all ok, 1 some failed, 2 refused, 130 interrupted."""
     options = _parser(program).parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way of saying Ctrl-C
@@ -80,12 +95,12 @@ def _mode(options: argparse.Namespace) -> int:
     return mode.mode(options)
 
 
-def _parser(program: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(program: str) -> _Parser:
+    parser = _Parser(
         prog=program, description="Measure which way of sharing one NVIDIA GPU serves a mix of jobs best."
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    _add_run(verbs)
+    _add_run(verbs, f"{program} run" if program == MODULE else program)
     report = verbs.add_parser("report", help="rebuild the report of a run from its records")
     report.add_argument("run", metavar="RUN", help="the folder of a run, under results/")
     report.set_defaults(verb=_report)
@@ -97,10 +112,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None:
     run = verbs.add_parser(
-        "run", help="measure a plan", description="Measure a plan and write a report.", epilog=RUN_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "run", prog=program, help="measure a plan", description="Measure a plan and write a report.",
+        epilog=RUN_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     run.add_argument(
         "--mode", action="append", metavar="MODE", default=[],

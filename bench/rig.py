@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 from bench.clock import Clock, SystemClock
@@ -22,6 +23,8 @@ from bench.plan.catalog import Workload
 from bench.telemetry.contract import Sampler
 from bench.telemetry.nothing import NoSampler
 from bench.telemetry.nvidia import NvidiaSampler
+
+DEVICE_KINDS = ("auto", "cuda", "cpu", "simulated")
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ def find_device(request: str) -> Device:
             from bench.simulator.machine import simulated_device  # noqa: PLC0415 - only a simulated run needs it
 
             return simulated_device(which or None)
-    raise SetupError(f"--device {request}: use auto, cpu, cuda[:INDEX_OR_UUID] or simulated[:MODEL]")
+    near = get_close_matches(kind, DEVICE_KINDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near and near[0] != kind else ""
+    raise SetupError(f"--device {request}: {hint}use auto, cpu, cuda[:INDEX_OR_UUID] or simulated[:MODEL]")
 
 
 @contextmanager

@@ -61,10 +61,7 @@ def imported(file: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield "." * node.level + (node.module or "")
-        elif isinstance(node, ast.Call) and "import_module" in (
-            getattr(node.func, "attr", None),
-            getattr(node.func, "id", None),
-        ):
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             yield from (word.value for word in node.args[:1] if isinstance(word, ast.Constant))
 
 

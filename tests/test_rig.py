@@ -37,7 +37,9 @@ def test_auto_simulates_only_where_there_is_no_nvidia_device(tool, monkeypatch):
 
 @pytest.mark.parametrize("wrong", ["gpu", "cpu:0", "auto:0", "Simulated", ""])
 def test_other_requests_list_what_there_is(wrong):
-    with pytest.raises(SetupError, match=r"use auto, cpu, cuda\[:INDEX_OR_UUID\] or simulated\[:MODEL\]"):
+    with pytest.raises(
+        SetupError, match=r"(did you mean '\w+'\? )?use auto, cpu, cuda\[:INDEX_OR_UUID\] or simulated\[:MODEL\]"
+    ):
         find_device(wrong)
 
 

@@ -45,6 +45,7 @@ def test_help_answers_at_once_and_names_every_flag(place):
         done = place.run("--help")
         times_s.append(time.perf_counter() - start)
     assert done.returncode == 0
+    assert done.stdout.startswith("usage: run_experiments.py [-h]")  # and not `run_experiments.py run`
     assert all(flag in done.stdout for flag in FLAGS)
     assert min(times_s) < 0.3
 
@@ -59,12 +60,13 @@ REFUSALS = [
     (("--mode", "mps,migg"), "did you mean 'mig'"),
     (("--plan", "standart"), "did you mean 'standard'"),
     (("--device", "simulated:a100-80g"), "did you mean 'a100-80gb'"),
+    (("--device", "simulatd"), "did you mean 'simulated'"),
     (("--device", "gpu"), "cuda[:INDEX_OR_UUID]"),
     (("--device", "cpu:1"), "cuda[:INDEX_OR_UUID]"),
     (("--launcher", "podman"), "invalid choice: 'podman'"),
     (("--launcher", "docker", "--device", "simulated"), "simulated jobs only"),
     (("--seed", "lucky"), "--seed"),
-    (("--modus", "mps"), "--modus"),
+    (("--modus", "mps"), "--modus mps; did you mean --mode?"),
     (("--mode", "mig", "--device", "simulated:rtx-4090"), "has no MIG"),
     (("--mode", "mps", "--device", "cpu"), "cpu-shared"),
     (("--mode", "cpu-shared", "--device", "simulated"), "--device cpu"),
