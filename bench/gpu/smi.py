@@ -88,7 +88,7 @@ class NvidiaSmi:
         return [_summary(row) for row in table.rows if not isinstance(row["uuid"], Absent)], table.remarks
 
     def versions(self) -> DriverVersions:
-        """Return the versions of the driver and of the CUDA that it brings; an old one tells them in its table only."""
+        """Return the versions of the driver and of its CUDA; an old one tells them in its table only."""
         answer = self._ask("--version")
         return parse_versions(_succeeded(self._ask() if answer.status else answer).output)
 

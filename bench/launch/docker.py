@@ -35,7 +35,7 @@ BUILD_COMMAND = "dockerfiles/build_all.sh"
 
 CONFIGURE_TOOLKIT = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
 
-# Signs in the engine's own words, what to do about each, and by which command (genuine texts: toolkit issues, moby).
+# Signs in the engine's own words (toolkit issues, moby's source), what to do about each, and the command for it.
 _ADVICE = (
     (
         "could not select device driver",

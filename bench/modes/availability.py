@@ -101,7 +101,7 @@ def _why_not_on_cpu(mode: Mode) -> Unavailable | None:
         return None
     here = "cuda" if nvidia_present(os.environ) else "simulated"
     return Unavailable(
-        f"{mode.label} needs an NVIDIA GPU; on --device cpu jobs share by cpu-shared",
+        "it needs an NVIDIA GPU; on --device cpu jobs share by cpu-shared",
         f"python run_experiments.py --mode {mode.mode} --device {here}",
     )
 
