@@ -75,11 +75,11 @@ def diagnose(request: str) -> Diagnosis:
     environment = device.tool_environment if device else dict(os.environ)
     if not simulated and not nvidia_present(environment):
         return _without_gpu(cpu_device())
-    driver, cuda = versions(environment)
     try:
         present, lost = NvidiaSmi(environment).census()
     except BenchError as error:
         return _broken(device, refused("driver", error))
+    driver, cuda = versions(environment)
     gpus = [device] if simulated and device else [device_of(gpu) for gpu in present]
     device = device or find_device(request)
     examined, failed = _examined(gpus)

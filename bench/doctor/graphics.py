@@ -89,13 +89,12 @@ def _persistence(device: Device, mode: str | None) -> Finding:
 
 def _clock_lock(device: Device, capability: str | None) -> Finding:
     """Tell whether `nvidia-smi -lgc` can be expected to work; the driver offers no way to ask."""
-    name, lock = "clock lock", "-lgc MHZ,MHZ"
+    name = "clock lock"
     if capability is None or float(capability) < _VOLTA:
         return Finding(name, available=False, reason="clocks can be locked on Volta and newer only")
     if not may_change(device):
-        return Finding(
-            name, available=False, reason="only root may lock clocks", command=_smi_as_root(device, lock)
-        )
+        lock = _smi_as_root(device, "-lgc MHZ,MHZ")
+        return Finding(name, available=False, reason="only root may lock clocks", command=lock)
     return Finding(name, available=True, detail="allowed; a lock cannot be read back, only seen under load")
 
 

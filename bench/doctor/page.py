@@ -7,16 +7,17 @@ from bench.doctor.diagnosis import Diagnosis
 from bench.doctor.finding import Finding
 from bench.doctor.graphics import Gpu
 from bench.gpu.holders import Holder
+from bench.gpu.smi import ComputeApp
 
 _WIDTH = 110
-_TEXT = 40  # column at which the text of a finding begins
+_TEXT = 36  # column at which the text of a finding begins
 
 
 def page(told: Diagnosis) -> str:
     """Lay the diagnosis out; it ends with the next sensible command."""
     ways, host = told.launchers, told.host
     sections = [
-        _section("driver", [told.driver, told.cuda, told.mps_tool], told.lost),
+        _section("NVIDIA", [told.driver, told.cuda, told.mps_tool], told.lost),
         *(_gpu(gpu) for gpu in told.gpus),
         _section("held open by", [], [_holder(each) for each in told.holders]) if told.holders else "",
         _section("modes" if told.device is None else f"modes on {told.device.name}", told.modes),
@@ -33,7 +34,7 @@ def _section(title: str, findings: Iterable[Finding], remarks: Iterable[str] = (
 
 
 def _gpu(gpu: Gpu) -> str:
-    """Describe one GPU; its modes follow in a section of their own where it is the one that a run would take."""
+    """Describe one GPU; why it lacks a mode is told in a section of its own where a run would take this GPU."""
     state = gpu.state
     pending = f" (pending: {state.mig_pending})" if state.mig_pending != state.mig_mode else ""
     facts = [
@@ -44,12 +45,19 @@ def _gpu(gpu: Gpu) -> str:
         *(f"MIG instance {profile}" for profile, _, _ in state.instances),
         *(["a display is active on it"] if gpu.display_active == "Enabled" else []),
     ]
-    apps = [
-        f"process {app.pid} {app.process_name or '?'}, {app.used_memory_mib or '?'} MiB" for app in gpu.processes
-    ]
-    on_it = apps or ["no process computes on it"]
+    apps = [_app(app) for app in gpu.processes] or ["no process computes on it"]
+    remarks = [f"modes: {_listed(gpu, able=True)}; not: {_listed(gpu, able=False)}", *apps]
     own = [gpu.persistence, gpu.clock_lock, gpu.last_run]
-    return _section(f"{gpu.name} ({gpu.uuid})\n{_wrapped(', '.join(facts), 2)}", own, on_it)
+    return _section(f"{gpu.name} ({gpu.uuid})\n{_wrapped(', '.join(facts), 2)}", own, remarks)
+
+
+def _listed(gpu: Gpu, able: bool) -> str:
+    return ", ".join(mode.name for mode in gpu.modes if mode.available == able) or "none"
+
+
+def _app(app: ComputeApp) -> str:
+    memory = "memory unknown" if app.used_memory_mib is None else f"{app.used_memory_mib} MiB"
+    return f"process {app.pid} {app.process_name or '(name hidden)'}, {memory}"
 
 
 def _holder(holder: Holder) -> str:
@@ -75,12 +83,5 @@ def _row(finding: Finding, text: str) -> str:
 
 
 def _wrapped(text: str, indent: int) -> str:
-    margin = " " * indent
-    return textwrap.fill(
-        text,
-        _WIDTH,
-        initial_indent=margin,
-        subsequent_indent=margin,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    wrapper = textwrap.TextWrapper(_WIDTH - indent, break_long_words=False, break_on_hyphens=False)
+    return textwrap.indent(wrapper.fill(text), " " * indent)

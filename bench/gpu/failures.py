@@ -63,5 +63,9 @@ def refusal(answer: Answer) -> BenchError:
     step = step or _NEXT_BY_STATUS.get(answer.status, _BY_HAND)
     said = answer.message or "it printed nothing"
     kind = SetupError if answer.status in _MACHINE_AT_FAULT else DeviceError
-    wrong = f"`{answer.command}` failed with exit code {answer.status} ({meaning}):\n  {said}"
-    return kind(f"{wrong}\nnext: {step.advice}", wrong, step.command)
+    tool = answer.command.split()[0]
+    return kind(
+        f"`{answer.command}` failed with exit code {answer.status} ({meaning}):\n  {said}\nnext: {step.advice}",
+        f"{tool} failed with exit code {answer.status} ({meaning}): {said}",
+        step.command,
+    )

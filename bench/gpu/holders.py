@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _NODES = "/dev/nvidia"
-_MPS_COMM = "nvidia-cuda-mps"  # what Linux keeps (15 characters) of the names of MPS daemon and server
+_MPS_COMM = "nvidia-cuda-mps"  # what Linux keeps of the names of MPS daemon and server
 _PIPE_VARIABLE = b"CUDA_MPS_PIPE_DIRECTORY="
 _DEFAULT_PIPE_DIRECTORY = "/tmp/nvidia-mps"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process of this host with device nodes of NVIDIA's open, or an MPS daemon; that one's pipe directory."""
+    """A process with device nodes of NVIDIA's open, or one of MPS's; `name` is cut at 15 characters, as Linux does."""
 
     pid: int
     name: str
@@ -29,14 +29,9 @@ def holders(proc: Path = Path("/proc")) -> list[Holder]:
 
 
 def _holder(process: Path) -> Holder:
-    words = _read(process / "cmdline").split(b"\0")
-    mps = _read(process / "comm").decode(errors="replace").strip() == _MPS_COMM
-    return Holder(
-        int(process.name),
-        Path(words[0].decode(errors="replace")).name,
-        tuple(sorted(set(_open_nodes(process)))),
-        _pipe_directory(process) if mps else None,
-    )
+    name = _read(process / "comm").decode(errors="replace").strip()
+    pipe_directory = _pipe_directory(process) if name == _MPS_COMM else None
+    return Holder(int(process.name), name, tuple(sorted(set(_open_nodes(process)))), pipe_directory)
 
 
 def _open_nodes(process: Path) -> Iterator[str]:
@@ -46,7 +41,7 @@ def _open_nodes(process: Path) -> Iterator[str]:
         return
     for descriptor in descriptors:
         try:
-            target = os.readlink(descriptor)
+            target = str(descriptor.readlink())
         except OSError:
             continue
         if target.startswith(_NODES):
