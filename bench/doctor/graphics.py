@@ -95,7 +95,7 @@ def _clock_lock(device: Device, capability: str | None) -> Finding:
     if not may_change(device):
         lock = _smi_as_root(device, "-lgc MHZ,MHZ")
         return Finding(name, available=False, reason="only root may lock clocks", command=lock)
-    return Finding(name, available=True, detail="allowed; a lock cannot be read back, only seen under load")
+    return Finding(name, available=True, detail="you may; a lock cannot be read back, only seen under load")
 
 
 def _smi_as_root(device: Device, option: str) -> str:

@@ -19,7 +19,7 @@ def page(told: Diagnosis) -> str:
     sections = [
         _section("NVIDIA", [told.driver, told.cuda, told.mps_tool], told.lost),
         *(_gpu(gpu) for gpu in told.gpus),
-        _section("held open by", [], [_holder(each) for each in told.holders]) if told.holders else "",
+        _section("held open by, as far as this user may see", [], [_holder(each) for each in told.holders]) if told.holders else "",
         _section("modes" if told.device is None else f"modes on {told.device.name}", told.modes),
         _section("containers (--launcher docker)", [ways.engine, ways.toolkit, *ways.images]),
         _section("packages (--launcher process)", ways.packages),
@@ -74,7 +74,7 @@ def _rows(findings: Iterable[Finding]) -> Iterator[str]:
         before = why
         yield _row(finding, "the same" if same else finding.detail or finding.reason or "")
         if finding.command and not same:
-            yield f"{'':{_TEXT}}{finding.command}"
+            yield f"{'':{_TEXT}}$ {finding.command}"
 
 
 def _row(finding: Finding, text: str) -> str:

@@ -13,7 +13,7 @@ _DEFAULT_PIPE_DIRECTORY = "/tmp/nvidia-mps"
 
 @dataclass(frozen=True)
 class Holder:
-    """A process with device nodes of NVIDIA's open, or one of MPS's; `name` is cut at 15 characters, as Linux does."""
+    """A process with device nodes of NVIDIA's open, or one of MPS's; Linux cuts `name` at 15 characters."""
 
     pid: int
     name: str
