@@ -9,6 +9,7 @@ from bench.doctor.graphics import Gpu
 from bench.gpu.holders import Holder
 from bench.gpu.smi import ComputeApp
 
+_HELD = "held open by, as far as this user may see"
 _WIDTH = 110
 _TEXT = 36  # column at which the text of a finding begins
 
@@ -19,7 +20,7 @@ def page(told: Diagnosis) -> str:
     sections = [
         _section("NVIDIA", [told.driver, told.cuda, told.mps_tool], told.lost),
         *(_gpu(gpu) for gpu in told.gpus),
-        _section("held open by, as far as this user may see", [], [_holder(each) for each in told.holders]) if told.holders else "",
+        _section(_HELD, [], map(_holder, told.holders)) if told.holders else "",
         _section("modes" if told.device is None else f"modes on {told.device.name}", told.modes),
         _section("containers (--launcher docker)", [ways.engine, ways.toolkit, *ways.images]),
         _section("packages (--launcher process)", ways.packages),
