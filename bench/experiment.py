@@ -49,11 +49,10 @@ class Experiment:
         """Run one trial; a device that fails meanwhile spoils this trial and no other."""
         self.progress.started(trial)
         try:
-            self.measure(trial, active, timing)
+            with self.folder.writing():
+                self.measure(trial, active, timing)
         except (ModeUnavailable, DeviceError) as error:
             self.give_up([trial], error)
-        except OSError as error:
-            raise self.folder.unwritable(error) from error
 
     def measure(self, trial: Trial, active: ActiveMode, timing: Timing) -> None:
         """Run one trial: grants, tenants, launch under watch, record."""

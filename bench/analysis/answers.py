@@ -132,7 +132,8 @@ def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
 
 
 def _short(reason: str | None, length: int = 160) -> str:
-    text = " ".join((reason or "no reason recorded").split()).rstrip(".")
+    """Return the first line of a reason; the report's list of trials has all of it."""
+    text = ((reason or "").strip().splitlines() or ["no reason recorded"])[0].rstrip(".")
     return text if len(text) <= length else f"{text[: length - 1]}…"
 
 

@@ -11,6 +11,7 @@ from math import isfinite
 
 from bench.analysis.colocation import EXCLUSIVE, BlockCell
 from bench.analysis.metrics import JOB_METRICS, METRICS, MIX_METRICS, Metric, unit_of
+from bench.analysis.reading import first_reason
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
 from bench.stats.interval import geometric_mean_interval
@@ -92,8 +93,11 @@ class Cells:
         for cell in sorted(cells, key=lambda cell: cell.block):
             self._cells.setdefault((cell.mode, cell.mix), {})[cell.block] = cell
         self._attempts: dict[tuple[str, str], dict[int, bool]] = {}
+        self._skipped: set[tuple[str, str]] = set()
         for record in records:
-            if record.status is not Status.SKIPPED and record.role is not Role.SHARE:
+            if record.status is Status.SKIPPED:
+                self._skipped.add((record.mode_label, record.mix))
+            elif record.role is not Role.SHARE:
                 failed = self._attempts.setdefault((record.mode_label, record.mix), {})
                 failed[record.block] = record.status is Status.FAILED
 
@@ -125,7 +129,10 @@ class Cells:
         unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known)
         if unbounded:
             return _Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
-        reason = next((reading.reason for pair in both for reading in pair if reading.reason), None)
+        skipped = (question.mode, question.mix) in self._skipped and not sides[0]
+        reason = (
+            f"{question.mode} was skipped" if skipped else first_reason(each for pair in both for each in pair)
+        )
         return _Pairs([a for a, _ in known], [b for _, b in known], reason)
 
 

@@ -6,13 +6,14 @@ from typing import Any
 from bench.errors import RecordError
 from bench.store.record import RunRecord, Status, TrialRecord
 
+CODE_FIELDS = ("bench", "commit", "dirty", "python")
 DEVICE_FIELDS = ("kind", "name", "uuid", "memory_total_mib", "driver_version", "vbios_version")
 
 
 def check_poolable(run: RunRecord, trials: Iterable[TrialRecord]) -> None:
     """Raise RecordError, naming the first field that differs and both values, unless all records belong together.
 
-    Compared are simulated or measured, the device with its driver, the runner's own software, and the image or
+    Compared are simulated or measured, the device with its driver, the runner's own code, and the image or
     interpreter and the libraries of each workload.
     """
     seen: dict[str, tuple[Any, str]] = {"simulated": (run.simulated, run.run_id)}
@@ -31,7 +32,9 @@ def _pinned(trial: TrialRecord) -> Iterator[tuple[str, Any]]:
     for field in DEVICE_FIELDS:
         if field in trial.device:
             yield f"device.{field}", trial.device[field]
-    yield from _flat("software", trial.software)
+    for field in CODE_FIELDS:
+        if field in trial.software:
+            yield f"software.{field}", trial.software[field]
     for tenant in trial.tenants if trial.status is Status.OK else ():
         yield from _flat(f"{tenant.workload}.image", tenant.provenance)
         yield from _flat(f"{tenant.workload}.libraries", tenant.libraries)

@@ -4,24 +4,25 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from bench.analysis.colocation import EXCLUSIVE
 from bench.analysis.summary import Comparison
-from bench.report.table import Column, Table, headings
+from bench.report.table import Table, headings
 from bench.store.record import Status, TrialRecord
 
 
 def proof_table(comparison: Comparison) -> Table:
-    """Return the evidence for each mode: equal claims together, with how often each held."""
+    """Return the evidence for each mode: what is claimed of each job stands in one row, with how often it held."""
     table = Table(
-        "Proof of mode",
-        [*headings(("mode", "claim", "expected", "seen", "grade"), ("holds",))],
+        "Evidence",
+        headings(("mode", "claim", "expected", "seen", "grade"), ("holds",)),
         "trials/*/trial.json",
         "Grades, strongest first: read back from the device; seen by the tenant; host only; requested only (the "
         "device offers no way to ask).",
     )
     tallies: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
-    for record in comparison.records:
+    for record in sorted(comparison.records, key=lambda record: _place(comparison, record.mode_label)):
         for evidence in record.evidence:
-            key = (record.mode_label, str(evidence.get("claim", "")), str(evidence.get("grade", "")))
+            key = (record.mode_label, _general(evidence, record), str(evidence.get("grade", "")))
             tallies.setdefault(key, []).append(evidence)
     for (mode, claim, grade), found in tallies.items():
         held = sum(bool(evidence.get("holds")) for evidence in found)
@@ -30,9 +31,22 @@ def proof_table(comparison: Comparison) -> Table:
     return table
 
 
+def _place(comparison: Comparison, mode: str) -> int:
+    labels = [EXCLUSIVE, *(mode.label for mode in comparison.plan.sharing_modes)]
+    return labels.index(mode) if mode in labels else len(labels)
+
+
+def _general(evidence: Mapping[str, Any], record: TrialRecord) -> str:
+    """Return a claim with the names of the trial's tenants taken out, longest name first."""
+    claim = str(evidence.get("claim", ""))
+    for name in sorted((tenant.name for tenant in record.tenants), key=len, reverse=True):
+        claim = claim.replace(name, "each job")
+    return claim
+
+
 def provenance_table(comparison: Comparison) -> Table:
     """Return what a reader must know to repeat the run."""
-    table = Table("Provenance", [Column("what", numeric=False), Column("value", numeric=False)], "run.json")
+    table = Table("What it takes to repeat this run", headings(("what", "value"), ()), "run.json")
     for name, value in _provenance(comparison):
         table.add(name, value)
     return table

@@ -30,12 +30,12 @@ def banners(comparison: Comparison) -> list[str]:
         )
     if not comparison.plan.timing.publishable:
         warnings.append(
-            f"{comparison.plan.timing.name.capitalize()} timing: {comparison.plan.timing.window_s:g} s windows "
-            f"and {comparison.plan.blocks} blocks show that everything works. Not publishable."
+            f"{comparison.plan.timing.name.capitalize()} timing: windows of {comparison.plan.timing.window_s:g} s "
+            "show that everything works, and no more. Not publishable."
         )
     if comparison.missing:
         warnings.append(
             f"Incomplete: {comparison.missing} of {comparison.scheduled} scheduled trials have not been measured. "
-            f"Go on with: python run_experiments.py --resume results/{comparison.run.run_id}"
+            f"Go on with: python run_experiments.py --resume and the folder of run {comparison.run.run_id}."
         )
     return warnings

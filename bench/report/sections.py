@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from bench.analysis.colocation import JobProgress
+from bench.analysis.colocation import EXCLUSIVE, JobProgress
 from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, UNFLAGGED, Contrast
 from bench.analysis.levels import Level
 from bench.analysis.metrics import ANTT, ENERGY, JAIN, LATENCY_P50, LATENCY_P99, METRICS, RATE, SMALLEST, STP
@@ -154,8 +154,11 @@ def energy_table(comparison: Comparison) -> Table:
     found = _index(comparison.levels)
     for mix, mode in _cells(comparison.levels):
         trials = [t for t in comparison.trials if _is_cell(t, mode, mix)]
-        if trials:
-            energy = table.level(found.get((mix, mode, ENERGY.name, "")))
+        energy = table.level(found.get((mix, mode, ENERGY.name, "")))
+        if mode == EXCLUSIVE:
+            derived = table.missing("derived from the solo trials, which tables/trials.csv lists")
+            table.add(mix, mode, energy, energy, derived, derived)
+        elif trials:
             power = _mean(table, [trial.mean_power_w for trial in trials])
             table.add(mix, mode, power, energy, _per_joule(table, trials), _utilisation(table, trials))
     return table

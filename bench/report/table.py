@@ -32,7 +32,7 @@ class Table:
     @property
     def grouped(self) -> bool:
         """Whether the first column names a group of rows, which a page may print as a heading."""
-        return self.columns[0].title == "mix"
+        return self.columns[0].title in {"mix", "mode"}
 
     def add(self, *cells: str) -> None:
         """Append one row; it must have a cell for each column."""

@@ -1,9 +1,10 @@
 """What one trial left behind, complete in itself, and what holds for a whole run."""
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,7 +14,7 @@ from bench.plan.mode import Mode
 from bench.plan.model import Job
 from bench.plan.schedule import Role
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 
 class Status(StrEnum):
@@ -79,7 +80,7 @@ class HostRecord(_Record):
 class TrialRecord(_Record):
     """One execution of a cell. `trial.json` is this, and stands alone."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     run_id: str
     id: str
     status: Status
@@ -107,7 +108,7 @@ class TrialRecord(_Record):
 class RunRecord(_Record):
     """What `--resume` and `report` need of a run besides its plan."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = SCHEMA_VERSION
     run_id: str
     simulated: bool
     plan_source: str
@@ -137,13 +138,25 @@ _R = TypeVar("_R", TrialRecord, RunRecord)
 
 def _read(path: Path, kind: type[_R]) -> _R:
     try:
-        return kind.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        return kind.model_validate_json(text)
     except OSError as error:
         raise RecordError(f"{path}: {error.strerror}; is this the folder of a run?") from error
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RecordError(
-            f"{path}: not a record of schema {SCHEMA_VERSION} ({place}: {first['msg']}); "
-            "read it with the version of this tool that wrote it (see `software` in the file)"
-        ) from error
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise RecordError(f"{path}: {place}: {first['msg']}; {_way_out(text)}") from error
+
+
+def _way_out(text: bytes) -> str:
+    """Say what to do about a record that cannot be read, by the schema that it claims to have."""
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, TypeError, KeyError):
+        return "the file is damaged: remove its folder, and measure it again with --resume"
+    if version == SCHEMA_VERSION:
+        return f"it claims schema {version} but is not as that says: it was edited by hand, or is damaged"
+    return (
+        f"it has schema {version}, this tool reads {SCHEMA_VERSION}: "
+        "read it with the version of this tool that wrote it (`software` in the file names the commit)"
+    )

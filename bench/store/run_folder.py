@@ -6,12 +6,14 @@ at all; a runner that is killed loses the trial it was in, and nothing else.
 
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from bench.errors import RecordError, SetupError
 from bench.launch.corun import CoRun
@@ -40,6 +42,8 @@ class RunFolder:
             run.trials_folder.mkdir(parents=True)
             run.plan_file.write_text(plan_text, encoding="utf-8")
             _replace(run.run_file, record.model_dump_json(indent=2) + "\n")
+        except FileExistsError as error:
+            raise SetupError(f"{run.path}: there already; start again, or name another --results DIR") from error
         except OSError as error:
             raise SetupError(
                 f"{results}: {error.strerror}; name a folder that can be written with --results DIR"
@@ -68,15 +72,16 @@ class RunFolder:
     def scratch(self, trial_id: str) -> Path:
         """Return an empty folder in which the trial is made; a later `keep` gives it its name."""
         folder = self.trials_folder / f".{trial_id}"
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir()
+        with self.writing():
+            if folder.exists():
+                shutil.rmtree(folder)
+            folder.mkdir()
         return folder
 
     def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
         """Write a trial and give it its name; raises RecordError where the disk is full or read-only."""
         folder = self.trials_folder / f".{record.id}"
-        try:
+        with self.writing():
             folder.mkdir(exist_ok=True)
             if corun is not None and corun.window is not None:
                 _steps_table(corun, corun.window.start_s).to_parquet(folder / "steps.parquet")
@@ -85,22 +90,25 @@ class RunFolder:
             _keep_logs(folder, corun)
             (folder / "trial.json").write_text(record.model_dump_json(indent=2) + "\n")
             folder.rename(self.trials_folder / record.id)
-        except OSError as error:
-            raise self.unwritable(error) from error
-
-    def unwritable(self, error: OSError) -> RecordError:
-        """Describe a folder that cannot be written any more (full, read-only, gone), and how to go on."""
-        return RecordError(
-            f"{error.filename or self.path}: {error.strerror or error}; every finished trial is safe. "
-            f"Make room, then go on with: python run_experiments.py --resume {self.path}"
-        )
 
     def supersede(self, trial_id: str) -> None:
         """Set a trial aside because its block is repeated whole; it stays readable under superseded/."""
         aside = self.path / "superseded"
-        aside.mkdir(exist_ok=True)
-        count = len(list(aside.glob(f"{trial_id}.*")))
-        (self.trials_folder / trial_id).rename(aside / f"{trial_id}.{count + 1}")
+        with self.writing():
+            aside.mkdir(exist_ok=True)
+            count = len(list(aside.glob(f"{trial_id}.*")))
+            (self.trials_folder / trial_id).rename(aside / f"{trial_id}.{count + 1}")
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raise RecordError, with the way to go on, where this folder is full, read-only or gone."""
+        try:
+            yield
+        except OSError as error:
+            raise RecordError(
+                f"{error.filename or self.path}: {error.strerror or error}; every finished trial is safe. "
+                f"Make room, then go on with: python run_experiments.py --resume {self.path}"
+            ) from error
 
     def trials(self) -> Iterator[TrialRecord]:
         """Read all trials, in the order of their names."""
@@ -162,7 +170,11 @@ def _keep_logs(folder: Path, corun: CoRun | None) -> None:
 
 
 def _parquet(path: Path) -> pd.DataFrame | None:
-    return pd.read_parquet(path) if path.is_file() else None
+    """Read one small table on this thread alone: a pool of readers costs more than it gains."""
+    if not path.is_file():
+        return None
+    frame: pd.DataFrame = pq.ParquetFile(path).read(use_threads=False).to_pandas()
+    return frame
 
 
 def _replace(path: Path, text: str) -> None:

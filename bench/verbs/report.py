@@ -17,10 +17,7 @@ def report(options: argparse.Namespace) -> int:
 def tell(run: RunFolder) -> None:
     """Write the report; print the answer in a sentence per mix, and where the report is."""
     comparison = analyse(run)
-    try:
-        page = write_report(run, comparison)
-    except OSError as error:
-        raise run.unwritable(error) from error
+    page = write_report(run, comparison)
     for answer in comparison.answers:
         print(answer.text)
     print(f"report: {page}")

@@ -24,7 +24,6 @@ from bench.store.record import RunRecord, Status
 from bench.store.resume import supersede_broken_blocks
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
-from bench.verbs.report import tell
 
 EXIT_OK, EXIT_FAILURES, EXIT_INTERRUPTED = 0, 1, 130
 FAILURES = (Status.FAILED, Status.INVALID)
@@ -97,7 +96,7 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
     try:
         with Progress(schedule, done, quiet) as progress:
             Experiment(rig, folder, load_catalog(), progress).conduct(schedule)
-        tell(folder)
+        _tell(folder)
     except KeyboardInterrupt:
         if rig.device.kind == "gpu":
             recover(rig.switch)  # where the signal came between the end of a trial and the restoring
@@ -106,6 +105,12 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
     except RestoreError as error:
         raise RestoreError(f"{error}\n  {_how_to_go_on(folder)}") from error
     return EXIT_FAILURES if any(trial.status in FAILURES for trial in folder.trials()) else EXIT_OK
+
+
+def _tell(folder: RunFolder) -> None:
+    from bench.verbs.report import tell  # noqa: PLC0415 - a dry run or a refusal need not wait a second for charts
+
+    tell(folder)
 
 
 def _how_to_go_on(folder: RunFolder) -> str:

@@ -146,7 +146,7 @@ def _outcome(recipe: Recipe, trial: Trial, slot: int, window: Window) -> Outcome
         grant=Grant(None), folder=Path("/nonexistent"), cpus=None, memory_gb=16.0, run_id="run",
     )  # fmt: skip
     events = JobEvents(step_batches=_steps(recipe.rate(trial, slot), window))
-    return Outcome(tenant, 0, events, None)
+    return Outcome(tenant, 0, events, None, told_to_end=False)
 
 
 def _steps(rate: float, window: Window) -> list[Mapping[str, Any]]:

@@ -11,9 +11,9 @@ from bench.plan.mode import MpsEqual
 from bench.plan.model import TIMINGS, Job, Mix, Plan
 from bench.plan.schedule import Role, Trial
 
-GPU = Device("gpu", False, "board", "GPU-1", 81920, "580", None)
-SIMULATED = Device("gpu", True, "SIMULATED board", "GPU-1", 81920, "580", None)
-CPU = Device("cpu", False, "cores", "cpu", None, None, None)
+GPU = Device("gpu", False, "board", "GPU-1", "cuda:GPU-1", 81920, "580", None)
+SIMULATED = Device("gpu", True, "SIMULATED board", "GPU-1", "simulated", 81920, "580", None)
+CPU = Device("cpu", False, "cores", "cpu", "cpu", None, None, None)
 MIX = Mix(
     name="pair",
     jobs=(Job(workload="resnet50-training", parameters={"batch_size": 8}), Job(workload="bert-base-training")),

@@ -32,7 +32,7 @@ WHAT_IS_WRONG = [
     ("modes[4]", "must be a mode's name", "not 7"),
     ("mixes.a[0]", "unknown workload 'resnet50-trainin'", "did you mean 'resnet50-training'?"),
     ("mixes.a[1]", "unknown key 'batch_sise'", "did you mean 'batch_size'?"),
-    ("mixes.a[1].model", "must be one of resnet18, resnet50", "not 'vgg'"),
+    ("mixes.a[1].model", "must be one of resnet50", "not 'vgg'"),
     ("mixes.a[2]", "must be a workload's name", "not {'count': 2}"),
     ("mixes.b", "must be a list of jobs", "not []"),
     ("timing", "unknown value 'standart'", "did you mean 'standard'?"),

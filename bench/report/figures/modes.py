@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
 from bench.analysis.colocation import EXCLUSIVE
@@ -84,7 +85,7 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
             blocks = [value * turns for value in _values(comparison, mode, mix.name, RATE.name, job)]
             _column(axes, x, blocks, look[mode])
         unit = next((level.unit for (m, _, j), level in levels.items() if (m, j) == (mix.name, job)), RATE.unit)
-        axes.set(title=wrapped(f"{job} in {mix.name}", 34, 3), ylabel=wrapped(unit, 20, 2))
+        axes.set(title=wrapped(f"{job} in {mix.name}", 30, 3), ylabel=wrapped(unit, 20, 2))
         axes.set_ylim(bottom=0)
         _name_modes(axes, ["solo" if mode == EXCLUSIVE else mode for mode in modes])
     return Drawing(
@@ -215,7 +216,9 @@ def _name_modes(axes: Axes, modes: Sequence[str]) -> None:
 def _shared_legend(panels: Sequence[Axes]) -> None:
     """Put one legend for all panels below the figure."""
     entries = {
-        label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        label: bars[0] if isinstance(bars, ErrorbarContainer) else bars
+        for axes in panels
+        for bars, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     if entries:
         panels[0].figure.legend(

@@ -46,7 +46,7 @@ def draw_latency(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     figure, panels = grid(len(jobs), 2.2, 3)
     for axes, (mix, job) in zip(panels, jobs, strict=True):
         shown = [_draw_curves(axes, mode, curves, look[mode]) for mode, curves in _curves(comparison, mix, job)]
-        axes.set(title=wrapped(f"{job} in {mix.name}", 34, 3), xlabel="step latency (ms)", ylim=(0, 1.02))
+        axes.set(title=wrapped(f"{job} in {mix.name}", 30, 3), xlabel="step latency (ms)", ylim=(0, 1.02))
         _widen(axes, np.concatenate(shown) if shown else np.empty(0))
     panels[0].set_ylabel("share of steps not slower")
     entries = {

@@ -52,6 +52,11 @@ class Drawing:
     caption: str
     figure: Figure
 
+    @property
+    def width_in(self) -> float:
+        """How wide it is meant to be in print, inches."""
+        return float(self.figure.get_figwidth())
+
 
 def looks(modes: Sequence[str]) -> dict[str, Look]:
     """Return the look of each mode; modes with options take spare colours in plan order."""
@@ -109,14 +114,19 @@ def matrix(rows: int, columns: int, height_in: float) -> tuple[Figure, Any]:
 
 def wrapped(text: str, width: int = 26, lines: int = 3) -> str:
     """Return a label broken into short lines; what does not fit ends in an ellipsis."""
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …", break_on_hyphens=True)) or text
+    broken = textwrap.wrap(text, width)
+    if len(broken) > lines:
+        broken = [*broken[: lines - 1], f"{broken[lines - 1][: width - 1]}…"]
+    return "\n".join(broken)
 
 
 def mark(figure: Figure, words: str | None) -> None:
-    """Write a watermark across the figure, behind nothing and over everything, faint enough to read through."""
+    """Write a watermark across the figure, over everything and faint enough to read through."""
     if words:
+        width_in, height_in = figure.get_size_inches()
+        fits = min(width_in, height_in / 0.4) * 100 / len(words)  # a letter is about 0.6 of the size wide
         figure.text(
-            0.5, 0.5, words, ha="center", va="center", rotation=20, fontsize=min(30, figure.get_figwidth() * 5.2),
+            0.5, 0.5, words, ha="center", va="center", rotation=20, fontsize=min(30, fits),
             color="#B00020", alpha=0.16, zorder=100,
         )  # fmt: skip
 

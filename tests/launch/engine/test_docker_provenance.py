@@ -20,10 +20,12 @@ def test_names_the_image_by_its_content(launcher: DockerLauncher, workload: Work
 
 
 def test_a_tag_that_moves_during_a_run_changes_nothing(
+    launcher: DockerLauncher,  # skips where there is no engine
     launcher_for: Callable[..., DockerLauncher],
     make_tenant: Callable[..., Any],
     workload: Workload,
 ) -> None:
+    del launcher
     engine = docker.from_env()
     first, second = (_labelled(engine, workload.image, version) for version in ("first", "second"))
     moving = workload.model_copy(update={"image": "bench-test/moving:latest"})

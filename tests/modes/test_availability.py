@@ -1,0 +1,43 @@
+"""What a device cannot do is known, with its reason, before anything is touched."""
+
+import pytest
+
+from bench.gpu.inventory import cpu_device
+from bench.modes.availability import why_unavailable
+from bench.plan.mode import CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
+
+CAN = None
+TABLE = [
+    ("a100-80gb", True, Mig(), CAN),
+    ("a100-80gb", False, Mig(), "--allow-reset"),
+    ("h100-80gb", False, Mig(), CAN),
+    ("rtx-4090", True, Mig(), "has no MIG"),
+    ("rtx-4090", False, Mps(), CAN),
+    ("rtx-4090", False, MpsEqual(), CAN),
+    ("rtx-4090", False, TimeSlicing(), CAN),
+    ("rtx-4090", False, Exclusive(), CAN),
+    ("a100-80gb", True, CpuShared(), "--device cpu"),
+]
+
+
+@pytest.mark.parametrize(("model", "allow_reset", "mode", "why"), TABLE)
+def test_modes_of_a_gpu(make_machine, model, allow_reset, mode, why):
+    machine = make_machine(model)
+    answer = why_unavailable(mode, machine.device, allow_reset)
+    assert answer is None if why is None else why in answer
+    assert machine.changes() == []
+
+
+def test_an_ampere_board_with_mig_on_needs_no_reset(machine):
+    machine.change(mig_enabled=True, mig_pending=True)
+    assert why_unavailable(Mig(), machine.device, allow_reset=False) is None
+
+
+@pytest.mark.parametrize("mode", [Mps(), MpsEqual(), Mig(), TimeSlicing()], ids=lambda mode: mode.label)
+def test_a_cpu_is_not_taken_for_a_gpu(mode):
+    assert "cpu-shared" in why_unavailable(mode, cpu_device(), allow_reset=True)
+
+
+@pytest.mark.parametrize("mode", [CpuShared(), Exclusive()], ids=lambda mode: mode.label)
+def test_modes_of_a_cpu(mode):
+    assert why_unavailable(mode, cpu_device(), allow_reset=False) is None
