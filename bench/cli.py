@@ -95,6 +95,12 @@ def _mode(options: argparse.Namespace) -> int:
     return mode.mode(options)
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from bench.verbs import doctor
+
+    return doctor.doctor(options)
+
+
 def _parser(program: str) -> _Parser:
     parser = _Parser(
         prog=program, description="Measure which way of sharing one NVIDIA GPU serves a mix of jobs best."
@@ -104,6 +110,10 @@ def _parser(program: str) -> _Parser:
     report = verbs.add_parser("report", help="rebuild the report of a run from its records")
     report.add_argument("run", metavar="RUN", help="the folder of a run, under results/")
     report.set_defaults(verb=_report)
+    doctor = verbs.add_parser("doctor", help="tell what this machine can measure, and what would change that")
+    doctor.add_argument("--json", action="store_true", help="one JSON document instead of text")
+    _add_device(doctor)
+    doctor.set_defaults(verb=_doctor)
     mode = verbs.add_parser("mode", help="look at a device's sharing mode, or put back what a killed run left")
     mode.add_argument("action", choices=["status", "restore"])
     _add_device(mode)

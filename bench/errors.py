@@ -2,7 +2,15 @@
 
 
 class BenchError(Exception):
-    """Anything this tool reports to its user without a trace."""
+    """Anything this tool reports to its user without a trace.
+
+    `wrong` is the text without the next step, and `command` what to type as that step, where they are known apart.
+    """
+
+    def __init__(self, text: str, wrong: str | None = None, command: str | None = None) -> None:
+        self.wrong = wrong or text
+        self.command = command
+        super().__init__(text)
 
 
 class SetupError(BenchError):

@@ -56,7 +56,21 @@ def find_gpu(selector: str | None, environment: Mapping[str, str]) -> Device:
     fitting = [gpu for gpu in present if _fits(gpu, selector)]
     if len(fitting) != 1:
         raise _no_such_gpu(selector, present)
-    return _device(fitting[0])
+    return device_of(fitting[0])
+
+
+def device_of(gpu: GpuSummary) -> Device:
+    """Return one of the GPUs that answered as a device."""
+    return Device(
+        kind="gpu",
+        simulated=False,
+        name=gpu.name,
+        uuid=gpu.uuid,
+        selector=f"cuda:{gpu.uuid}",
+        memory_total_mib=gpu.memory_total_mib,
+        driver_version=gpu.driver_version,
+        vbios_version=gpu.vbios_version,
+    )
 
 
 def cpu_device() -> Device:
@@ -114,19 +128,6 @@ def _no_such_gpu(selector: str, present: list[GpuSummary]) -> SetupError:
     return SetupError(
         f"`{selector}` names no single GPU of this host; these are present:\n{rows}\n"
         "next: --device cuda:INDEX or --device cuda:UUID with one of them"
-    )
-
-
-def _device(gpu: GpuSummary) -> Device:
-    return Device(
-        kind="gpu",
-        simulated=False,
-        name=gpu.name,
-        uuid=gpu.uuid,
-        selector=f"cuda:{gpu.uuid}",
-        memory_total_mib=gpu.memory_total_mib,
-        driver_version=gpu.driver_version,
-        vbios_version=gpu.vbios_version,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.errors import DeviceError
 from bench.gpu.tool import Answer, ask
 
-_TOOL = "nvidia-cuda-mps-control"
+MPS_TOOL = "nvidia-cuda-mps-control"
 _TIMEOUT_S = 10.0
 _SOCKET_PATH_LIMIT = 107  # of Linux; a daemon with a longer one dies, and only this tells why
 _NO_DAEMON = "Cannot find MPS control daemon process"
@@ -61,7 +61,7 @@ class MpsControl:
         return self._pids(self._lines(answer), answer)
 
     def _ask(self, *questions: str) -> Answer:
-        return ask([_TOOL], self._environment, _TIMEOUT_S, "".join(f"{line}\n" for line in questions))
+        return ask([MPS_TOOL], self._environment, _TIMEOUT_S, "".join(f"{line}\n" for line in questions))
 
     def _lines(self, answer: Answer) -> list[str]:
         if answer.status or _NO_DAEMON in answer.message:

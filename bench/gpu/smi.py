@@ -29,6 +29,8 @@ _FORMAT = "--format=csv,nounits"
 _TIMEOUT_S = 30.0  # a driver without persistence mode needs seconds to wake each GPU of a large host
 _GPU_FIELDS = "index,uuid,name,memory.total,driver_version,vbios_version,mig.mode.current,compute_mode"
 _NOTHING_THERE = re.compile(r"No GPU instances found: Not Found|No MIG-(supported|enabled) devices found")
+_DRIVER = re.compile(r"(?:driver|kmd) version\s*:\s*(\d[\d.]*)", re.IGNORECASE)  # KMD: from R610 on
+_CUDA = re.compile(r"cuda (?:umd )?version\s*:\s*(\d[\d.]*)", re.IGNORECASE)
 _QUOTED = re.compile(r'"([\w.]+)"')
 
 
@@ -44,6 +46,14 @@ class GpuSummary:
     vbios_version: str | None
     mig_mode: str | None
     compute_mode: str | None
+
+
+@dataclass(frozen=True)
+class DriverVersions:
+    """What the driver calls itself; None for what it does not tell. CUDA is the newest it can run."""
+
+    driver: str | None
+    cuda: str | None
 
 
 @dataclass(frozen=True)
@@ -67,11 +77,20 @@ class NvidiaSmi:
 
     def gpus(self) -> list[GpuSummary]:
         """List the GPUs that answer, in the order of their index; one that is lost is left out."""
+        return self.census()[0]
+
+    def census(self) -> tuple[list[GpuSummary], list[str]]:
+        """List the GPUs that answer, and beside them what the driver says of those that do not."""
         answer = self._ask(f"--query-gpu={_GPU_FIELDS}", _FORMAT)
-        rows = parse_table(answer.output).rows
-        if answer.status and not rows:
+        table = parse_table(answer.output)
+        if answer.status and not table.rows:
             raise refusal(answer)
-        return [_summary(row) for row in rows if not isinstance(row["uuid"], Absent)]
+        return [_summary(row) for row in table.rows if not isinstance(row["uuid"], Absent)], table.remarks
+
+    def versions(self) -> DriverVersions:
+        """Return the versions of the driver and of its CUDA; an old one tells them in its table only."""
+        answer = self._ask("--version")
+        return parse_versions(_succeeded(self._ask() if answer.status else answer).output)
 
     def query_gpu(self, uuid: str, fields: Sequence[str]) -> dict[str, Value]:
         """Return the value of each field; one that this driver does not know is `UNKNOWN_FIELD`."""
@@ -138,6 +157,12 @@ def parse_valid_fields(text: str) -> frozenset[str]:
     """Read `--help-query-gpu`: one line of quoted names for each field, the first of them the header's."""
     lines = (line for line in text.splitlines() if line.startswith('"'))
     return frozenset(name for line in lines for name in _QUOTED.findall(line))
+
+
+def parse_versions(text: str) -> DriverVersions:
+    """Read `--version`, or the banner of the plain table."""
+    driver, cuda = _DRIVER.search(text), _CUDA.search(text)
+    return DriverVersions(driver[1] if driver else None, cuda[1] if cuda else None)
 
 
 def parse_compute_apps(text: str) -> list[ComputeApp]:

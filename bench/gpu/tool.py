@@ -57,7 +57,10 @@ def ask(
 def tool_missing(tool: str, environment: Mapping[str, str], cause: OSError) -> SetupError:
     """Describe a tool that could not be started."""
     path = environment.get("PATH", os.defpath)
+    wrong = f"`{tool}` cannot be run ({cause.strerror}); looked in PATH={path}"
     return SetupError(
-        f"`{tool}` cannot be run ({cause.strerror}); looked in PATH={path}. It comes with the NVIDIA driver: "
-        "install the driver, or measure without a GPU (--device cpu, --device simulated)"
+        f"{wrong}. It comes with the NVIDIA driver: "
+        "install the driver, or measure without a GPU (--device cpu, --device simulated)",
+        wrong,
+        "sudo ubuntu-drivers install  # on Debian: sudo apt-get install nvidia-driver",
     )

@@ -33,20 +33,22 @@ LOG_LIMIT = "64m"
 KILLED = 137
 BUILD_COMMAND = "dockerfiles/build_all.sh"
 
-# Signs in the engine's own words, and what to do about each (genuine texts: toolkit issues, moby's source).
+CONFIGURE_TOOLKIT = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+
+# Signs in the engine's own words (toolkit issues, moby's source), what to do about each, and the command for it.
 _ADVICE = (
     (
         "could not select device driver",
-        "the NVIDIA container toolkit is missing or not configured: install nvidia-container-toolkit, then run: "
-        "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
+        "the NVIDIA container toolkit is missing or not configured: install nvidia-container-toolkit, then run",
+        CONFIGURE_TOOLKIT,
     ),
-    ("unresolvable CDI devices", "run: sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
-    ("unknown device", "the driver has no such GPU or MIG instance (any more); compare with: nvidia-smi -L"),
-    ("driver not loaded", "the NVIDIA driver is not loaded; look at: nvidia-smi"),
-    ("No such image", f"build the images with: {BUILD_COMMAND}"),
-    ("Permission denied", "join the group docker: sudo usermod -aG docker $USER, then log in again"),
-    ("No such file or directory", "install and start an engine: sudo apt-get install docker.io"),
-    ("Connection refused", "start the engine: sudo systemctl start docker"),
+    ("unresolvable CDI devices", "run", "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"),
+    ("unknown device", "the driver has no such GPU or MIG instance (any more); compare with", "nvidia-smi -L"),
+    ("driver not loaded", "the NVIDIA driver is not loaded; look at", "nvidia-smi -q"),
+    ("No such image", "build the images with", BUILD_COMMAND),
+    ("Permission denied", "join the group docker, then log in again", "sudo usermod -aG docker $USER"),
+    ("No such file or directory", "install and start an engine", "sudo apt-get install docker.io"),
+    ("Connection refused", "start the engine", "sudo systemctl start docker"),
 )
 
 
@@ -66,11 +68,20 @@ class DockerLauncher:
         images = sorted({workload.image for workload in workloads})
         missing = [name for name in images if self._image(name) is None]
         if missing:
-            raise SetupError(
-                f"--launcher docker: no image {', '.join(missing)}; build the images with: {BUILD_COMMAND}"
-            )
+            wrong = f"--launcher docker: no image {', '.join(missing)}"
+            raise SetupError(f"{wrong}; build the images with: {BUILD_COMMAND}", wrong, BUILD_COMMAND)
         if self._gpu is not None and images:
             self._try_gpu(images[0], self._gpu)
+
+    def engine_info(self) -> dict[str, Any]:
+        """Return what the engine says of itself: ServerVersion, Runtimes, ...; raises SetupError without one."""
+        engine = self._engine
+        with _plainly("the Docker engine did not describe itself", SetupError):
+            return dict(engine.info())
+
+    def has_image(self, name: str) -> bool:
+        """Whether the engine holds an image of this name; raises SetupError without an engine."""
+        return self._image(name) is not None
 
     def provenance(self, workload: Workload) -> dict[str, str | None]:
         """Return the image's name, id (a digest of all its content), registry digest and labels."""
@@ -122,9 +133,7 @@ class DockerLauncher:
 
     def _refuse_foreign_host(self) -> None:
         """Refuse an engine in a virtual machine or on another host: clock, GPU and job folders must be shared."""
-        engine = self._engine
-        with _plainly("the Docker engine did not describe itself", SetupError):
-            theirs = engine.info()["KernelVersion"]
+        theirs = self.engine_info()["KernelVersion"]
         if theirs != (ours := os.uname().release):
             raise SetupError(
                 f"--launcher docker: the engine runs on kernel {theirs}, this runner on {ours}; containers must "
@@ -281,8 +290,11 @@ def _plainly(what: str, kind: type[BenchError] = LaunchError) -> Iterator[None]:
         yield
     except (DockerException, OSError) as error:  # requests' exceptions are OSErrors
         words = str(getattr(error, "explanation", None) or error)
-        advice = next((f"; {advice}" for sign, advice in _ADVICE if sign in words), "")
-        raise kind(f"{what}: {words}{advice}") from error
+        wrong = f"{what}: {words}"
+        for sign, advice, command in _ADVICE:
+            if sign in words:
+                raise kind(f"{wrong}; {advice}: {command}", wrong, command) from error
+        raise kind(wrong) from error
 
 
 @contextmanager

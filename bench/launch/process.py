@@ -16,6 +16,7 @@ from bench.plan.catalog import Workload
 
 CHECKOUT = Path(__file__).parents[2]
 STOP_GRACE_S = 10.0  # an MPS client killed in mid-kernel can harm its server: ask, and give it time
+INSTALL_COMMAND = f"{sys.executable} -m pip install -e '.[workloads]'"
 
 
 class ProcessLauncher:
@@ -31,10 +32,8 @@ class ProcessLauncher:
         needed = {package for workload in workloads for package in workload.requires}
         missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
         if missing:
-            raise SetupError(
-                f"--launcher process: {', '.join(missing)} not installed for {sys.executable}; "
-                f"install with: {sys.executable} -m pip install -e '.[workloads]'"
-            )
+            wrong = f"--launcher process: {', '.join(missing)} not installed for {sys.executable}"
+            raise SetupError(f"{wrong}; install with: {INSTALL_COMMAND}", wrong, INSTALL_COMMAND)
 
     def provenance(self, workload: Workload) -> dict[str, str | None]:
         """Return the interpreter; library versions come from the job itself."""

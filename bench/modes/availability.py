@@ -1,29 +1,207 @@
-"""Which modes a device can enter at all, told before anything is touched."""
+"""Which modes a device can enter at all, told before anything is touched; the run's refusal and doctor ask here.
+
+What is judged is the device as it will be once the traces of a killed run are undone: so far as its journal goes.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
 
 from bench.gpu.device import Device
-from bench.gpu.smi import NvidiaSmi
+from bench.gpu.inventory import nvidia_present
+from bench.gpu.mps import MPS_TOOL
+from bench.gpu.smi import ComputeApp, NvidiaSmi
 from bench.gpu.values import text_or_none
-from bench.plan.mode import CpuShared, Exclusive, Mig, Mode
+from bench.modes.journal import Journal
+from bench.modes.observe import DeviceState, observe
+from bench.modes.proof import MPS_SERVER
+from bench.plan.mode import CpuShared, Exclusive, Mig, Mode, Mps, MpsEqual, TimeSlicing
+
+_MAY_CUT = Path("/dev/nvidia-caps/nvidia-cap1")  # who may read it may create MIG instances: `mig/config`
+_VOLTA, _AMPERE, _HOPPER = 7.0, 8.0, 9.0  # compute capabilities
 
 
-def why_unavailable(mode: Mode, device: Device, allow_reset: bool) -> str | None:
-    """Return why this device cannot enter this mode and what would change that, or None if it can."""
-    if isinstance(mode, Exclusive):
-        return None
+@dataclass(frozen=True)
+class Unavailable:
+    """Why a mode cannot be entered, and the command that would change it; None where nothing would."""
+
+    reason: str
+    command: str | None = None
+
+    def __str__(self) -> str:
+        return self.reason if self.command is None else f"{self.reason}\nnext: {self.command}"
+
+
+ON_THE_CPU = Unavailable(
+    "cpu-shared shares the host's cores; it is measured with --device cpu",
+    "python run_experiments.py --device cpu",
+)
+
+
+def why_unavailable(modes: Iterable[Mode], device: Device, allow_reset: bool) -> dict[str, Unavailable]:
+    """Return, by label, each mode that this device cannot enter, with the reason and what would change it.
+
+    Asks the device once for all modes; raises DeviceError or SetupError if it does not answer.
+    """
     if device.kind == "cpu":
-        shared = isinstance(mode, CpuShared)
-        return None if shared else f"{mode.label} needs an NVIDIA GPU; on --device cpu jobs share by cpu-shared"
-    if isinstance(mode, CpuShared):
-        return "cpu-shared shares the host's cores; it is measured with --device cpu"
-    return _why_no_mig(device, allow_reset) if isinstance(mode, Mig) else None
+        found = {mode.label: _why_not_on_cpu(mode) for mode in modes}
+    else:
+        gpu = _look_at(device, allow_reset)
+        found = {mode.label: _why_not(mode, gpu) for mode in modes}
+    return {label: why for label, why in found.items() if why}
 
 
-def _why_no_mig(device: Device, allow_reset: bool) -> str | None:
-    seen = NvidiaSmi(device.tool_environment).query_gpu(device.uuid, ("mig.mode.current", "compute_cap"))
-    mig_mode, compute_capability = (text_or_none(seen[field]) for field in ("mig.mode.current", "compute_cap"))
-    if mig_mode is None:
-        return f"{device.name} has no MIG"
-    is_ampere = str(compute_capability).startswith("8.")
-    if is_ampere and mig_mode != "Enabled" and not allow_reset:
-        return "turning MIG on resets an Ampere GPU; allow it with --allow-reset when nothing else uses the GPU"
+def may_change(device: Device) -> bool:
+    """Tell whether we may change compute mode, MIG mode and clocks: a simulated GPU lets everybody."""
+    return device.simulated or os.geteuid() == 0
+
+
+@dataclass(frozen=True)
+class _Gpu:
+    """What the answers hang on."""
+
+    device: Device
+    state: DeviceState
+    apps: tuple[ComputeApp, ...]
+    compute_capability: float | None
+    allow_reset: bool
+
+    @property
+    def is_ampere(self) -> bool:
+        return _AMPERE <= (self.compute_capability or 0) < _HOPPER
+
+    @property
+    def sudo(self) -> str:
+        return "" if may_change(self.device) else "sudo "
+
+    def helper(self, name: str, *options: str) -> str:
+        """Return the command line of a shell helper for this GPU."""
+        return " ".join([f"{self.sudo}gpu_configs/{name}.sh --gpu {self.device.uuid}", *options])
+
+
+def _look_at(device: Device, allow_reset: bool) -> _Gpu:
+    smi = NvidiaSmi(device.tool_environment)
+    capability = text_or_none(smi.query_gpu(device.uuid, ["compute_cap"])["compute_cap"])
+    journal = Journal.read(device)
+    return _Gpu(
+        device,
+        journal.before if journal else observe(device),
+        () if journal else tuple(smi.compute_apps(device.uuid)),
+        float(capability) if capability else None,
+        allow_reset,
+    )
+
+
+def _why_not_on_cpu(mode: Mode) -> Unavailable | None:
+    if isinstance(mode, Exclusive | CpuShared):
+        return None
+    here = "cuda" if nvidia_present(os.environ) else "simulated"
+    return Unavailable(
+        "it needs an NVIDIA GPU; on --device cpu jobs share by cpu-shared",
+        f"python run_experiments.py --mode {mode.mode} --device {here}",
+    )
+
+
+def _why_not(mode: Mode, gpu: _Gpu) -> Unavailable | None:
+    match mode:
+        case Exclusive() | TimeSlicing():
+            return _stays_divided(gpu) or _served_by_mps(gpu)
+        case Mps():
+            return _without_mps(gpu) or _stays_divided(gpu)
+        case MpsEqual():
+            return _without_percentages(gpu) or _without_mps(gpu) or _stays_divided(gpu)
+        case Mig():
+            return _without_mig(gpu) or _cut_by_others(gpu, "--keep-mode") or _cannot_be_cut(gpu)
+        case CpuShared():
+            return ON_THE_CPU
+        case _:
+            assert_never(mode)
+
+
+def _stays_divided(gpu: _Gpu) -> Unavailable | None:
+    """Tell what keeps the GPU from being a whole one that every process may use."""
+    off = gpu.helper("disable_mig", *(["--allow-reset"] if gpu.is_ampere else []))
+    if gpu.state.instances:
+        return _cut_by_others(gpu, *(["--allow-reset"] if gpu.is_ampere else []))
+    if gpu.state.mig_mode == "Enabled" and (why := _mig_stays(gpu, "off", off)):
+        return why
+    if not gpu.state.is_whole and not may_change(gpu.device):
+        reason = f"compute mode is {gpu.state.compute_mode}, and only root may set it to Default"
+        return Unavailable(reason, gpu.helper("setup_time_slicing"))
+    return None
+
+
+def _served_by_mps(gpu: _Gpu) -> Unavailable | None:
+    servers = [app.pid for app in gpu.apps if (app.process_name or "").endswith(MPS_SERVER)]
+    if not servers:
+        return None
+    return Unavailable(
+        f"an MPS server that this tool did not start (process {servers[0]}) would make clients of the jobs; "
+        "stop its daemon, with the CUDA_MPS_PIPE_DIRECTORY that it was started with",
+        f"echo quit | {gpu.sudo}{MPS_TOOL}",
+    )
+
+
+def _without_mps(gpu: _Gpu) -> Unavailable | None:
+    if shutil.which(MPS_TOOL, path=gpu.device.tool_environment.get("PATH", os.defpath)):
+        return None
+    major = (gpu.device.driver_version or "VERSION").split(".")[0]
+    return Unavailable(
+        f"{MPS_TOOL} is not on PATH; it comes with the driver, sometimes in a package of its own",
+        f"sudo apt-get install nvidia-compute-utils-{major}  # on Debian: nvidia-cuda-mps",
+    )
+
+
+def _without_percentages(gpu: _Gpu) -> Unavailable | None:
+    if (gpu.compute_capability or _VOLTA) >= _VOLTA:
+        return None
+    return Unavailable(f"{gpu.device.name} is older than Volta: its MPS has no thread percentages")
+
+
+def _without_mig(gpu: _Gpu) -> Unavailable | None:
+    if gpu.state.mig_mode is not None:
+        return None
+    return Unavailable(
+        f"{gpu.device.name} has no MIG; choose time-slicing or mps",
+        f"python run_experiments.py --mode mps --device {gpu.device.selector}",
+    )
+
+
+def _cut_by_others(gpu: _Gpu, *options: str) -> Unavailable | None:
+    if not gpu.state.instances:
+        return None
+    names = "+".join(profile for profile, _, _ in gpu.state.instances)
+    reason = f"the GPU holds MIG instances that this tool did not make ({names})"
+    return Unavailable(reason, gpu.helper("disable_mig", *options))
+
+
+def _cannot_be_cut(gpu: _Gpu) -> Unavailable | None:
+    run = f"run_experiments.py --mode mig --device {gpu.device.selector}"
+    run += " --allow-reset" if gpu.is_ampere and gpu.state.mig_mode != "Enabled" else ""
+    command = f"python {run}" if may_change(gpu.device) else f"sudo {sys.executable} {run}"
+    if gpu.state.mig_mode != "Enabled":
+        return _mig_stays(gpu, "on", command)
+    if may_change(gpu.device) or os.access(_MAY_CUT, os.R_OK):
+        return None
+    return Unavailable("only root may create MIG instances", command)
+
+
+def _mig_stays(gpu: _Gpu, wanted: str, command: str) -> Unavailable | None:
+    """Tell what keeps MIG mode from being switched; `command` is what would switch it."""
+    if gpu.is_ampere and not gpu.allow_reset:
+        reason = (
+            f"turning MIG {wanted} resets an Ampere GPU; allow it with --allow-reset when nothing else uses it"
+        )
+        return Unavailable(reason, command)
+    if not may_change(gpu.device):
+        return Unavailable(f"only root may turn MIG {wanted}", command)
+    if gpu.apps:
+        users = ", ".join(f"{app.pid} ({app.process_name or 'name unknown'})" for app in gpu.apps)
+        pids = ",".join(str(app.pid) for app in gpu.apps)
+        reason = f"MIG is turned {wanted} only while nothing uses the GPU; end these processes first: {users}"
+        return Unavailable(reason, f"ps -o user,pid,lstart,args -p {pids}")
     return None

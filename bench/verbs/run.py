@@ -121,10 +121,9 @@ def _refuse_impossible(selection: Selection, device: Device, allow_reset: bool) 
     """Refuse, before anything is touched, what was asked for by name and cannot be had here."""
     if device.kind == "gpu" and not device.simulated:
         refuse_beyond_host(selection.plan, load_catalog())
-    for mode in selection.plan.modes:
-        why = why_unavailable(mode, device, allow_reset or device.simulated)
-        if why and mode.label in selection.required:
-            raise ModeUnavailable(f"mode {mode.label}: {why}")
+    for label, why in why_unavailable(selection.plan.modes, device, allow_reset or device.simulated).items():
+        if label in selection.required:
+            raise ModeUnavailable(f"mode {label}: {why}")
 
 
 def _refuse_other_setup(record: RunRecord, rig: Rig) -> None:

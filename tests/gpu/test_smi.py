@@ -2,7 +2,7 @@ import pytest
 
 from bench.errors import DeviceError, SetupError
 from bench.gpu.failures import refusal
-from bench.gpu.smi import UNKNOWN_FIELD, NvidiaSmi
+from bench.gpu.smi import UNKNOWN_FIELD, DriverVersions, NvidiaSmi, parse_versions
 from bench.gpu.tool import Answer, ask
 
 UUID = "GPU-00000000-0000-0000-0000-000000000000"
@@ -121,3 +121,28 @@ def test_a_tool_that_hangs_is_ended(tool):
     environment = tool("nvidia-smi", "exec sleep 60")
     with pytest.raises(DeviceError, match=r"did not answer within 0\.2 s"):
         ask(["nvidia-smi"], environment, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("text", "driver", "cuda"),
+    [
+        ("DRIVER version      : 590.48.01\nCUDA Version        : 13.1\n", "590.48.01", "13.1"),
+        (
+            'DRIVER version      : Deprecated, see "KMD version" instead\n'
+            'CUDA version        : Deprecated, see "CUDA UMD version" instead\n'
+            "KMD version         : 610.57.04\nCUDA UMD version    : 13.3\n",
+            "610.57.04",
+            "13.3",
+        ),
+        ("| NVIDIA-SMI 595.80    Driver Version: 595.80    CUDA Version: 13.2     |\n", "595.80", "13.2"),
+        ("| NVIDIA-SMI 610.57.04   KMD Version: 610.57.04   CUDA UMD Version: 13.3 |\n", "610.57.04", "13.3"),
+        ("nothing", None, None),
+    ],
+)
+def test_versions_of_driver_and_cuda(text, driver, cuda):
+    assert parse_versions(text) == DriverVersions(driver, cuda)
+
+
+def test_a_driver_without_the_option_tells_its_versions_in_the_table(tool):
+    body = '[ $# = 0 ] || exit 2; echo "| NVIDIA-SMI 470.57.02  Driver Version: 470.57.02  CUDA Version: 11.4 |"'
+    assert smi(tool, body).versions() == DriverVersions("470.57.02", "11.4")

@@ -20,24 +20,30 @@ TABLE = [
 ]
 
 
+def reason(mode, device, allow_reset):
+    """Why not this mode, and what would change that; None if it can be entered."""
+    why = why_unavailable([mode], device, allow_reset).get(mode.label)
+    return None if why is None else str(why)
+
+
 @pytest.mark.parametrize(("model", "allow_reset", "mode", "why"), TABLE)
 def test_modes_of_a_gpu(make_machine, model, allow_reset, mode, why):
     machine = make_machine(model)
-    answer = why_unavailable(mode, machine.device, allow_reset)
+    answer = reason(mode, machine.device, allow_reset)
     assert answer is None if why is None else why in answer
     assert machine.changes() == []
 
 
 def test_an_ampere_board_with_mig_on_needs_no_reset(machine):
     machine.change(mig_enabled=True, mig_pending=True)
-    assert why_unavailable(Mig(), machine.device, allow_reset=False) is None
+    assert reason(Mig(), machine.device, allow_reset=False) is None
 
 
 @pytest.mark.parametrize("mode", [Mps(), MpsEqual(), Mig(), TimeSlicing()], ids=lambda mode: mode.label)
 def test_a_cpu_is_not_taken_for_a_gpu(mode):
-    assert "cpu-shared" in why_unavailable(mode, cpu_device(), allow_reset=True)
+    assert "cpu-shared" in reason(mode, cpu_device(), allow_reset=True)
 
 
 @pytest.mark.parametrize("mode", [CpuShared(), Exclusive()], ids=lambda mode: mode.label)
 def test_modes_of_a_cpu(mode):
-    assert why_unavailable(mode, cpu_device(), allow_reset=False) is None
+    assert reason(mode, cpu_device(), allow_reset=False) is None
