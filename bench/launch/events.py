@@ -4,7 +4,6 @@ Lines are checked one by one: a torn last line of a job that died is dropped, an
 protocol says is a problem that fails the job. Times are seconds on CLOCK_MONOTONIC.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 PROTOCOL = 1
 _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
@@ -65,8 +65,10 @@ class JobEvents:
 
     @property
     def steps(self) -> Steps:
-        """Steps after the common start."""
-        return Steps.of(self.step_batches)
+        """Steps after the common start; the batches are joined when they are first asked for."""
+        joined = Steps.of(self.step_batches)
+        self.step_batches = [vars(joined)]
+        return joined
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take in one event, or note why it is not one."""
@@ -106,8 +108,8 @@ class EventLog:
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
-        except (ValueError, RecursionError):
+            event = from_json(line)
+        except ValueError:
             event = None
         if isinstance(event, dict):
             self.events.add(event)

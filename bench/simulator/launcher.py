@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic_core import to_json
 
 from bench.launch.contract import EVENTS_FILE, START_FILE, Handle, Tenant
 from bench.launch.corun import Window
@@ -46,9 +47,7 @@ class SimulatedLauncher:
     def start(self, tenant: Tenant) -> Handle:
         """Put a tenant on the board, as far as driver and memory let it."""
         self._board.clock.sleep(STARTUP_S)
-        with updated(self._board.state_file) as state:
-            pid = state.take_pid()
-        job = _SimulatedJob(tenant, pid, self._board, self._running)
+        job = _SimulatedJob(tenant, self._board, self._running)
         job.begin()
         return job
 
@@ -63,24 +62,27 @@ class _SimulatedJob:
     """A tenant made of equations: a handle, and the event file a real job would have written."""
 
     tenant: Tenant
-    pid: int
     board: Board
     running: dict[int, "_SimulatedJob"]  # all jobs on the board, this one included once it has the device
+    pid: int = 0  # in the driver's state
     client: Client | None = None
     _status: int | None = None
     _window: Window | None = None
 
     def begin(self) -> None:
         """Say hello, take the device, warm up; or say what the driver refused."""
-        self._say("hello", protocol=PROTOCOL, pid=self.pid, libraries={})
-        try:
-            self._take_device()
-        except RefusedError as refusal:
-            kind = "oom" if "memory" in str(refusal) else "exception"
-            self._say("error", kind=kind, message=str(refusal), traceback="")
-            self._status = 1
-        else:
-            self._warm_up()
+        with updated(self.board.state_file) as state:
+            self.pid = state.take_pid()
+            self._say("hello", protocol=PROTOCOL, pid=self.pid, libraries={})
+            try:
+                self._take_device(state)
+            except RefusedError as refusal:
+                state.remove_client(self.pid)
+                kind = "oom" if "memory" in str(refusal) else "exception"
+                self._say("error", kind=kind, message=str(refusal), traceback="")
+                self._status = 1
+                return
+        self._warm_up()
 
     def exit_status(self) -> int | None:
         """Return None while the window lasts; the co-run is computed when a job is first looked at after it."""
@@ -105,19 +107,18 @@ class _SimulatedJob:
         with updated(self.board.state_file) as state:
             state.remove_client(self.pid)
 
-    def _take_device(self) -> None:
+    def _take_device(self, state: DriverState) -> None:
         """Open a context and allocate; raises RefusedError in the driver's words."""
         grant = self.tenant.grant
-        with updated(self.board.state_file) as state:
-            client = state.add_client(
-                self.pid,
-                self.tenant.workload.module,
-                grant.device_id or "",
-                self._need_mib(),
-                mps_pipe_directory=grant.environment.get(PIPE_VARIABLE),
-                active_thread_percentage=_percentage(grant.environment.get(PERCENTAGE_VARIABLE)),
-            )
-            self._fit_memory(state, client)
+        client = state.add_client(
+            self.pid,
+            self.tenant.workload.module,
+            grant.device_id or "",
+            self._need_mib(),
+            mps_pipe_directory=grant.environment.get(PIPE_VARIABLE),
+            active_thread_percentage=_percentage(grant.environment.get(PERCENTAGE_VARIABLE)),
+        )
+        self._fit_memory(state, client)
         self.client = client
         self.running[self.pid] = self
         self._identify(state, client)
@@ -202,8 +203,8 @@ class _SimulatedJob:
 
     def _say(self, event: str, **fields: object) -> None:
         line = {"event": event, "time_s": round(self.board.clock.monotonic_s(), 6), **fields}
-        with (self.tenant.folder / EVENTS_FILE).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        with (self.tenant.folder / EVENTS_FILE).open("ab") as file:
+            file.write(to_json(line) + b"\n")
 
 
 def _percentage(text: str | None) -> float | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.errors import RecordError, SetupError
@@ -84,7 +85,7 @@ class RunFolder:
         with self.writing():
             folder.mkdir(exist_ok=True)
             if corun is not None and corun.window is not None:
-                _steps_table(corun, corun.window.start_s).to_parquet(folder / "steps.parquet")
+                pq.write_table(_steps_table(corun, corun.window.start_s), folder / "steps.parquet")
             if telemetry is not None:
                 _keep_telemetry(folder, telemetry, corun.window.start_s if corun and corun.window else 0.0)
             _keep_logs(folder, corun)
@@ -134,13 +135,13 @@ def run_id(now: datetime, plan_name: str, device_name: str) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{words[:60].strip('-')}"
 
 
-def _steps_table(corun: CoRun, start_s: float) -> pd.DataFrame:
+def _steps_table(corun: CoRun, start_s: float) -> pa.Table:
     parts = [
         _columns(slot, phase, steps, start_s)
         for slot, outcome in enumerate(corun.outcomes)
         for phase, steps in ((True, outcome.events.warmup), (False, outcome.events.steps))
     ]
-    return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS})
+    return pa.table({name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS})
 
 
 def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[str, Any]:
@@ -157,7 +158,8 @@ def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[s
 def _keep_telemetry(folder: Path, telemetry: Telemetry, start_s: float) -> None:
     for name, table in (("telemetry", telemetry.samples), ("energy", telemetry.energy)):
         if table is not None and len(table):
-            table.assign(time_s=table["time_s"] - start_s).to_parquet(folder / f"{name}.parquet")
+            moved = table.assign(time_s=table["time_s"] - start_s)
+            pq.write_table(pa.Table.from_pandas(moved, preserve_index=False), folder / f"{name}.parquet")
 
 
 def _keep_logs(folder: Path, corun: CoRun | None) -> None:
