@@ -3,6 +3,8 @@
 import argparse
 import secrets
 import sys
+import threading
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,8 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
     done = sum(folder.has(trial.id) for trial in schedule.trials)
     if rig.left_behind:
         print(f"put the GPU back from mode {rig.left_behind}, which a killed run had left", file=sys.stderr)
+    if rig.device.simulated:  # nothing is measured, so the charts may be imported while the driver's tools run
+        threading.Thread(target=import_module, args=("bench.verbs.report",), daemon=True).start()
     try:
         with Progress(schedule, done, quiet) as progress:
             Experiment(rig, folder, load_catalog(), progress).conduct(schedule)
