@@ -2,9 +2,9 @@
 
 Profile tables and engines: `nvidia-smi mig -lgip` of the board or of its smaller sibling; memory of the
 A100-80GB instances from its XML query (19968 MiB for 1g.20gb) and a public `-lgip` table. H200: full captures of
-driver 590; 1g.35gb and 4g.71gb, which those lack, by the table in NVIDIA/mig-parted issue 120. RTX PRO 6000: `-lgip`
-and `-lgipp` of driver 610; its whole memory and idle readings by public tables of `nvidia-smi`, its clocks, busy
-readings and reserved memory are assumed.
+driver 590; 1g.35gb and 4g.71gb, which those lack, by the table in NVIDIA/mig-parted issue 120. RTX PRO 6000:
+`-lgip` and `-lgipp` of driver 610; its whole memory, power limit and idle readings by public tables of
+`nvidia-smi`; its clocks, lowest power limit, busy readings and reserved memory are assumed.
 """
 
 from __future__ import annotations
