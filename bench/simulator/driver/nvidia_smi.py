@@ -106,7 +106,7 @@ def _version(_: Request, path: str) -> Answer:
     driver = DriverState.load(path).driver_version
     branch = driver.partition(".")[0]
     cuda = query.CUDA_VERSIONS[branch]
-    common = f"NVIDIA-SMI version  : {driver}\nNVML version        : {driver.rpartition('.')[0] or driver}\n"
+    common = f"NVIDIA-SMI version  : {driver}\nNVML version        : {'.'.join(driver.split('.')[:2])}\n"
     if int(branch) < RENAMED_SINCE:
         return f"{common}DRIVER version      : {driver}\nCUDA Version        : {cuda}\n", OK
     text = (
