@@ -5,7 +5,7 @@ source "${BASH_SOURCE[0]%/*}/lib.sh"
 
 usage() {
     cat <<EOF
-Usage: setup_mig.sh --gpu UUID [--layout ID:START[,ID:START...]] [--allow-reset] [--dry-run]
+Usage: setup_mig.sh --gpu UUID [--layout ID:START[,ID:START...]|NAME] [--allow-reset] [--dry-run]
 
 Turn MIG mode on if it is off, create the instances (each with its full-size compute instance), and read them back.
 What was created is destroyed again if not all of it could be. If exactly this layout is there, nothing is done.
@@ -13,6 +13,7 @@ What was created is destroyed again if not all of it could be. If exactly this l
   --gpu UUID       the GPU, as nvidia-smi -L names it (GPU-...)
   --layout LIST    profile id and first slice of each instance: 9:0,9:4 is 3g.40gb twice on an A100-80GB
                    (nvidia-smi mig -lgip lists the ids, -lgipp the places); without it only the mode is turned on
+  --layout NAME    a name that layouts.yaml beside this file has for the board, such as 2x3g.40gb
   --allow-reset    allow the GPU reset that a change of MIG mode needs on Ampere; only done on an idle GPU
   --dry-run        print the commands that would change something; change nothing
 
@@ -31,8 +32,30 @@ while (($#)); do
     esac
 done
 require_gpu
+
+# by_name NAME: set `layout` to what layouts.yaml has for this board under that name.
+by_name() {
+    local line card board='' known='' row='card: "([^"]+)", name: "([^"]+)", layout: "([^"]+)"'
+    ask -i "$gpu" --query-gpu=uuid,name --format=csv,noheader
+    while IFS= read -r line; do
+        [[ $line != "$gpu, "* ]] || board=${line#"$gpu, "}
+    done <<<"$said"
+    layout=''
+    while IFS= read -r line; do
+        [[ $line =~ $row ]] || continue
+        card=${BASH_REMATCH[1]}
+        # shellcheck disable=SC2053 # the card is a pattern
+        [[ ${board#SIMULATED } == $card ]] || continue
+        known+=", ${BASH_REMATCH[2]}"
+        [[ ${BASH_REMATCH[2]} != "$1" ]] || layout=${BASH_REMATCH[3]}
+    done <"${BASH_SOURCE[0]%/*}/layouts.yaml"
+    [[ -n $layout ]] ||
+        die $USAGE "'$1' is no layout of ${board:-this board}; known${known:-, none}" "give one of these, or ids and places such as 9:0,9:4"
+}
+
+[[ -z $layout || ! $layout =~ ^[1-7](x[1-7])?g ]] || by_name "$layout"
 [[ $layout =~ ^([0-9]+:[0-9]+(,[0-9]+:[0-9]+)*)?$ ]] ||
-    die $USAGE "--layout '$layout' is not a list such as 9:0,9:4" "nvidia-smi mig -i $gpu -lgipp lists ids and places"
+    die $USAGE "--layout '$layout' is neither a list such as 9:0,9:4 nor a name" "nvidia-smi mig -i $gpu -lgipp lists ids and places"
 IFS=, read -ra wanted <<<"$layout"
 
 # enable_mode: off to on. Refused before anything is touched where a reset is not allowed or someone is on the GPU.

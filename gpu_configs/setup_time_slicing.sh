@@ -45,7 +45,8 @@ if [[ $compute_mode != "$wanted" ]]; then
     ((code == 0)) || refuse "nvidia-smi -c ${wanted^^}" "nvidia-smi -q -i $gpu -d COMPUTE"
     end_of_dry_run
     observe
-    [[ $compute_mode == "$wanted" ]] || die $FAILED "compute mode is $compute_mode after -c ${wanted^^}: $said" "run it as root"
+    [[ $compute_mode == "$wanted" ]] || die $FAILED "compute mode is $compute_mode after -c ${wanted^^}: $said" \
+        "run it as root; without persistence mode the driver forgets it at once: nvidia-smi -i $gpu -pm 1"
     changed=yes
 fi
 result compute_mode "$compute_mode" mig_mode "${mig_mode//[\[\]]/}" changed "$changed"

@@ -70,6 +70,18 @@ def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 
 
 @pytest.fixture
+def make_gpu(tmp_path: Path):
+    """Make modelled GPUs, each in a folder of its own."""
+
+    def make(model: str) -> Switchboard:
+        folder = tmp_path / f"gpu-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return Switchboard(folder, model)
+
+    return make
+
+
+@pytest.fixture
 def a100(tmp_path: Path) -> Switchboard:
     return Switchboard(tmp_path, "a100-80gb")
 
