@@ -71,7 +71,17 @@ def test_a_call_is_quick(tools, record_property):
     assert min(took_s) < 0.1
 
 
-@pytest.mark.parametrize("words", [["--query-gpu=uuid", "--format=csv"], ["-mig", "1"], ["mig", "-lgip"], ["-L"]])
+COMMANDS = [
+    "--query-gpu=uuid --format=csv",
+    "-mig 1",
+    "mig -lgip",
+    "-L",
+    "-lgc 1410",
+    "compute-policy --set-timeslice 1",
+]
+
+
+@pytest.mark.parametrize("words", [command.split() for command in COMMANDS])
 def test_a_call_imports_nothing_heavy(tools, words):
     """What such imports cost would be paid sixty times a block."""
     program = (tools / "nvidia-smi").read_text().replace("sys.exit(main", "(main").splitlines()[1:]
