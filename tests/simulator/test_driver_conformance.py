@@ -54,6 +54,7 @@ def genuine(sample: str) -> str:
 def masked(text: str) -> str:
     text = re.sub(r"(GPU|MIG)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", r"\1-UUID", text)
     text = re.sub(r"[0-9A-F]{4,8}:[0-9A-F]{2}:[0-9A-F]{2}\.0", "BUS", text)
+    text = re.sub(r", /\S+/(?=\w+, )", ", ./", text)  # where somebody kept the program that ran
     return text.replace("SIMULATED ", "").rstrip()
 
 
