@@ -82,7 +82,7 @@ class RunFolder:
     def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
         """Write a trial and give it its name; raises RecordError where the disk is full or read-only.
 
-        Without a co-run nothing is left of what an earlier attempt, killed while it was written, had in the folder.
+        Without a co-run, nothing stays in the folder of an earlier attempt that was killed while it was written.
         """
         folder = self.trials_folder / f".{record.id}" if corun else self.scratch(record.id)
         with self.writing():
