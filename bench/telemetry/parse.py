@@ -91,7 +91,8 @@ def _sorted_out(lines: Sequence[Line]) -> tuple[tuple[Column, ...], list[Line], 
 def _cells(columns: Sequence[Column], rows: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Cut all rows, and return the cells by the field's current name."""
     names = [_current_name(column.field) for column in columns]
-    return dict(zip(names, zip(*(row.split(",") for row in rows), strict=True), strict=bool(rows)))
+    cells = zip(*(row.split(",") for row in rows), strict=True)
+    return dict(zip(names, cells, strict=False))  # without a row there are no cells
 
 
 def _current_name(field: str) -> str:
