@@ -138,7 +138,7 @@ def private_engine(launcher: DockerLauncher) -> PrivateEngine:
 
 @contextmanager
 def _private_engine(environment: Mapping[str, str]) -> Iterator[str]:
-    with tempfile.TemporaryDirectory(prefix="bench-engine-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-engine-", dir="/var/tmp") as folder:
         log = Path(folder, "log")
         command = ["unshare", "--mount", "sh", "-ec", PRIVATE_ENGINE, "sh", folder]
         with log.open("wb") as output, subprocess.Popen(command, env=environment, stderr=output) as engine:
