@@ -5,7 +5,8 @@ source "${BASH_SOURCE[0]%/*}/lib.sh"
 
 usage() {
     cat <<EOF
-Usage: setup_mig.sh --gpu UUID [--layout ID:START[,ID:START...]|NAME] [--allow-reset] [--dry-run]
+Usage: setup_mig.sh --gpu UUID [--layout ID:START[,ID:START...]|NAME] [--replace GI[,GI...]] [--allow-reset]
+                    [--dry-run]
 
 Turn MIG mode on if it is off, create the instances (each with its full-size compute instance), and read them back.
 What was created is destroyed again if not all of it could be. If exactly this layout is there, nothing is done.
@@ -14,6 +15,7 @@ What was created is destroyed again if not all of it could be. If exactly this l
   --layout LIST    profile id and first slice of each instance: 9:0,9:4 is 3g.40gb twice on an A100-80GB
                    (nvidia-smi mig -lgip lists the ids, -lgipp the places); without it only the mode is turned on
   --layout NAME    a name that layouts.yaml beside this file has for the board, such as 2x3g.40gb
+  --replace LIST   GPU instances to destroy first, as far as they are there
   --allow-reset    allow the GPU reset that a change of MIG mode needs on Ampere; only done on an idle GPU
   --dry-run        print the commands that would change something; change nothing
 
@@ -23,10 +25,11 @@ $EXIT_CODES
 EOF
 }
 
-layout='' mode_changed=no
+layout='' replace='' mode_changed=no
 while (($#)); do
     case $1 in
         --layout) need_value "$@" && layout=$2 && shift 2 ;;
+        --replace) need_value "$@" && replace=$2 && shift 2 ;;
         --allow-reset) allow_reset=yes && shift ;;
         *) common_option "$@" && shift "$shifted" ;;
     esac
@@ -50,12 +53,14 @@ by_name() {
         [[ ${BASH_REMATCH[2]} != "$1" ]] || layout=${BASH_REMATCH[3]}
     done <"${BASH_SOURCE[0]%/*}/layouts.yaml"
     [[ -n $layout ]] ||
-        die $USAGE "'$1' is no layout of ${board:-this board}; known${known:-, none}" "give one of these, or ids and places such as 9:0,9:4"
+        die $USAGE "'$1' is no layout of ${board:-this board}, which has: ${known#, }" "give one of these, or ids and places such as 9:0,9:4"
 }
 
 [[ -z $layout || ! $layout =~ ^[1-7](x[1-7])?g ]] || by_name "$layout"
 [[ $layout =~ ^([0-9]+:[0-9]+(,[0-9]+:[0-9]+)*)?$ ]] ||
     die $USAGE "--layout '$layout' is neither a list such as 9:0,9:4 nor a name" "nvidia-smi mig -i $gpu -lgipp lists ids and places"
+require_instance_list --replace "$replace"
+[[ -z $replace || -n $layout ]] || die $USAGE "--replace needs a --layout" "disable_mig.sh --instances only destroys"
 IFS=, read -ra wanted <<<"$layout"
 
 # enable_mode: off to on. Refused before anything is touched where a reset is not allowed or someone is on the GPU.
@@ -109,6 +114,15 @@ check_rolled_back() {
         die $FAILED "$1; the rollback failed, too: MIG is $mig_mode with instances ${left%,}" "${0%/*}/disable_mig.sh --gpu $gpu"
 }
 
+# destroy_replaced: destroy those instances of --replace that are there, and strike them off the list.
+destroy_replaced() {
+    local id gone=''
+    for id in "${!gi_name[@]}"; do
+        [[ ,$replace, != *,$id,* ]] || { gone+=,$id && unset "gi_name[id]"; }
+    done
+    [[ -z $gone ]] || destroy_instances "${gone#,}"
+}
+
 # instance_at ID:START: set `found` to the id of the instance that was cut so.
 instance_at() {
     local id
@@ -151,7 +165,9 @@ if [[ -z $layout ]]; then
     [[ $dry_run == yes ]] || result instances '' mode_changed "$mode_changed"
     exit
 fi
+destroy_replaced
 printf -v before '%s,' "${!gi_name[@]}"
+expected=$((${#gi_name[@]} + ${#wanted[@]}))
 if ((${#gi_name[@]} == ${#wanted[@]})) && all_there; then
     report
     exit
@@ -161,5 +177,7 @@ end_of_dry_run
 ((code == 0)) || roll_back "could not create $layout: ${said//$'\n'/ | }"
 answer=${said//$'\n'/ | }
 list_instances
-all_there || roll_back "asked for $layout, which is not there afterwards: $answer"
+if ((${#gi_name[@]} != expected)) || ! all_there; then
+    roll_back "asked for $layout, which is not what is there afterwards: $answer"
+fi
 report

@@ -167,6 +167,7 @@ class _ContainerHandle:
         self._container = container
         self._tenant = tenant
         self._exit_status: int | None = None
+        self._asked = False
         self._removed = False
 
     def exit_status(self) -> int | None:
@@ -185,17 +186,22 @@ class _ContainerHandle:
         return descendants(state["Pid"]) if state and state["Pid"] else ()
 
     def terminate(self) -> None:
-        """Ask the job to finish its step and end (SIGTERM, passed on by the container's init)."""
-        with _plainly(f"{self._tenant.name} could not be signalled"), _ignoring(404, 409):  # gone; not running
-            self._container.kill("SIGTERM")
+        """Ask the job to finish its step and end (SIGTERM, passed on by the container's init).
+
+        It is asked once: a second SIGTERM would kill it while it ends.
+        """
+        if not self._asked:
+            with _plainly(f"{self._tenant.name} could not be signalled"), _ignoring(404, 409):  # gone; not running
+                self._container.kill("SIGTERM")
+            self._asked = True
 
     def remove(self) -> None:
         """Ask, wait, and only then kill; keep the log, and remove the container."""
         if self._removed:
             return
+        self.terminate()
         with _plainly(f"the container of {self._tenant.name} could not be removed"):
-            with _ignoring(404):
-                self._container.stop(timeout=STOP_GRACE_S)
+            _end(self._container)
             self.exit_status()
             log = self._log()
             _discard(self._container)
@@ -274,6 +280,17 @@ def _bind(path: Path, read_only: bool = False) -> Any:
     from docker.types import Mount  # noqa: PLC0415
 
     return Mount(target=str(path), source=str(path), type="bind", read_only=read_only)
+
+
+def _end(container: Container) -> None:
+    """Wait for the end of a container that was asked to end, and kill it when the grace is over."""
+    from requests.exceptions import ConnectionError, ReadTimeout  # noqa: PLC0415
+
+    with _ignoring(404, 409):  # gone; not running
+        try:
+            container.wait(timeout=STOP_GRACE_S)
+        except (ConnectionError, ReadTimeout):  # requests says either when the time is over
+            container.kill("SIGKILL")
 
 
 def _discard(container: Container) -> None:

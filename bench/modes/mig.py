@@ -85,12 +85,10 @@ class MigGpu:
 
     def _cut(self, layout: tuple[Placed, ...]) -> None:
         self._layout = ()  # unknown until all is done
-        if self._instances:
-            ours = ",".join(str(instance.number) for instance in self._instances)
-            self.switch.run(Call("disable_mig", ("--instances", ours, "--keep-mode")))
-            self._instances = ()
+        ours = ",".join(str(instance.number) for instance in self._instances)
         wanted = ",".join(f"{placed.profile.id}:{placed.start}" for placed in layout)
-        made = self.switch.run(Call("setup_mig", ("--layout", wanted, *self.switch.reset_option)))["instances"]
+        options = ("--layout", wanted, *(("--replace", ours) if ours else ()), *self.switch.reset_option)
+        made = self.switch.run(Call("setup_mig", options))["instances"]
         self._instances = tuple(_instance(text) for text in made.split(","))
         self._layout = layout
 

@@ -109,6 +109,41 @@ def test_removal_ends_a_running_job(launch: Launch) -> None:
     assert containers("removed-running") == []
 
 
+DELIBERATE = """
+    import os, signal, sys, time
+
+    def end(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        time.sleep(1)
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    os.mkdir(os.environ["BENCH_JOB_DIR"] + "/works")
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("times_asked", [0, 1, 2])
+def test_a_job_that_takes_its_time_to_end_is_asked_once_and_waited_for(launch: Launch, times_asked: int) -> None:
+    handle, tenant = launch(DELIBERATE)
+    _wait_until((tenant.folder / "works").exists)
+    for _ in range(times_asked):
+        handle.terminate()
+    handle.remove()
+    assert handle.exit_status() == 0
+
+
+def test_a_job_that_does_not_end_is_killed_after_the_grace(
+    launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.launch.docker.STOP_GRACE_S", 0.2)
+    handle, tenant = launch(DELIBERATE, run_id="killed")
+    _wait_until((tenant.folder / "works").exists)
+    handle.remove()
+    assert handle.exit_status() == 128 + signal.SIGKILL
+    assert containers("killed") == []
+
+
 def test_a_container_that_somebody_else_removed_counts_as_killed(launch: Launch) -> None:
     handle, tenant = launch(SLEEP, run_id="removed-by-others")
     containers("removed-by-others")[0].remove(force=True)
@@ -145,8 +180,12 @@ def test_a_later_run_removes_what_a_killed_runner_left_and_nothing_else(
         foreign.remove()
 
 
-def _wait_for(events: Path, name: str, deadline_s: float = 30) -> None:
+def _wait_for(events: Path, name: str) -> None:
+    _wait_until(lambda: events.exists() and f'"{name}"' in events.read_text())
+
+
+def _wait_until(holds: Callable[[], bool], deadline_s: float = 30) -> None:
     give_up_s = time.monotonic() + deadline_s
-    while not (events.exists() and f'"{name}"' in events.read_text()):
-        assert time.monotonic() < give_up_s, f"no event {name!r}"
+    while not holds():
+        assert time.monotonic() < give_up_s, "it did not come to pass"
         time.sleep(0.01)

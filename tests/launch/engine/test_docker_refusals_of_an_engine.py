@@ -8,12 +8,16 @@ import pytest
 from bench.errors import LaunchError, SetupError
 from bench.launch.contract import Handle, Tenant
 from bench.launch.docker import DockerLauncher
+from bench.modes.contract import Grant
 from bench.plan.catalog import Workload
 
 pytestmark = pytest.mark.docker
 
-TOOLKIT_COMMAND = "nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
-GPU = "GPU-00000000-0000-0000-0000-000000000000"
+NO_TOOLKIT = (
+    'could not select device driver "" with capabilities: .*NVIDIA container toolkit.*: '
+    "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+)
+DEVICES = [f"{kind}-00000000-0000-0000-0000-000000000000" for kind in ("GPU", "MIG")]
 
 
 def test_all_missing_images_are_named_with_the_command_that_builds_them(
@@ -48,15 +52,17 @@ def engine_without_toolkit(launcher: DockerLauncher) -> None:
 
 
 @pytest.mark.usefixtures("engine_without_toolkit")
-def test_missing_toolkit_is_found_before_anything_runs(workload: Workload) -> None:
-    with pytest.raises(SetupError, match=TOOLKIT_COMMAND):
-        DockerLauncher(gpu=GPU).preflight([workload])
+@pytest.mark.parametrize("device_id", DEVICES)
+def test_missing_toolkit_is_found_before_anything_runs(workload: Workload, device_id: str) -> None:
+    with pytest.raises(SetupError, match=NO_TOOLKIT):
+        DockerLauncher(device_id).preflight([workload])
 
 
 @pytest.mark.usefixtures("engine_without_toolkit")
+@pytest.mark.parametrize("device_id", DEVICES)
 def test_missing_toolkit_fails_the_launch_and_leaves_no_container(
-    launcher: DockerLauncher, make_tenant: Callable[..., Tenant]
+    launcher: DockerLauncher, make_tenant: Callable[..., Tenant], device_id: str
 ) -> None:
-    with pytest.raises(LaunchError, match=TOOLKIT_COMMAND):
-        launcher.start(make_tenant("", device_id=GPU, run_id="no-toolkit"))
+    with pytest.raises(LaunchError, match=NO_TOOLKIT):
+        launcher.start(make_tenant("", grant=Grant(device_id), run_id="no-toolkit"))
     assert docker.from_env().containers.list(all=True, filters={"label": "bench.run=no-toolkit"}) == []
