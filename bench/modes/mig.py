@@ -56,8 +56,8 @@ class MigGpu:
         """Return what destroys our instances, which the journal names, and puts back the state that was found."""
         if before.mig_mode == "Enabled" and before.compute_mode == "Default":
             return (Call("disable_mig", ("--keep-mode",)),)
-        off = Call("disable_mig", self.switch.reset_option)
-        return (off, *restore_whole(before, self.switch.allow_reset))
+        off, whole = Call("disable_mig", self.switch.reset_option), restore_whole(before, self.switch.allow_reset)
+        return whole if off in whole else (off, *whole)
 
     def apply(self, before: DeviceState) -> None:
         """Turn MIG mode on, with compute mode Default, which is changed with MIG off only; instances follow."""

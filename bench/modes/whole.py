@@ -77,10 +77,16 @@ def make_whole(switch: Switch, before: DeviceState) -> None:
 
 
 def restore_whole(before: DeviceState, allow_reset: bool) -> tuple[Call, ...]:
-    """Return the calls that put back compute mode and MIG mode, in the reverse order of `make_whole`."""
+    """Return the calls that put back compute mode and MIG mode, in the reverse order of `make_whole`.
+
+    Compute mode is changed with MIG off only, so MIG is turned off first: it is on again where an earlier attempt
+    to put things back failed half-way.
+    """
+    reset = ("--allow-reset",) if allow_reset else ()
     calls = []
     if before.compute_mode not in (None, "Default"):
+        calls += [Call("disable_mig", reset)] if before.mig_mode == "Enabled" else []
         calls.append(Call("setup_time_slicing", ("--compute-mode", before.compute_mode)))
     if before.mig_mode == "Enabled":
-        calls.append(Call("setup_mig", ("--allow-reset",) if allow_reset else ()))
+        calls.append(Call("setup_mig", reset))
     return tuple(calls)
