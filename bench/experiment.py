@@ -6,7 +6,7 @@ Whatever happens to a job is data and the sweep goes on; only a device that cann
 from bench.clock import utc_now
 from bench.errors import DeviceError, ModeUnavailable
 from bench.launch.corun import CoRun, co_run
-from bench.launch.tenants import make_tenants, oversubscribed
+from bench.launch.tenants import host_flags, make_tenants
 from bench.modes.contract import ActiveMode
 from bench.modes.entering import entered
 from bench.plan.catalog import Catalog
@@ -31,9 +31,9 @@ class Experiment:
         """Measure every trial of the schedule that has no record yet."""
         for block in schedule.blocks:
             for visit in block.visits:
-                self.pay(visit, schedule.timing)
+                self.visit(visit, schedule.timing)
 
-    def pay(self, visit: Visit, timing: Timing) -> None:
+    def visit(self, visit: Visit, timing: Timing) -> None:
         """Enter a mode once and run its trials; a mode that cannot be entered explains why in each record."""
         waiting = [trial for trial in visit.trials if not self.folder.has(trial.id)]
         if not waiting:
@@ -66,9 +66,7 @@ class Experiment:
                 self.rig.launcher, tenants, timing, self.rig.clock, lambda seen: active.confirm(granted, seen)
             )
         telemetry = watch.result()
-        flags = (
-            ["cpu_oversubscribed"] if self.rig.device.kind == "cpu" and oversubscribed(trial, self.catalog) else []
-        )
+        flags = host_flags(trial, self.catalog, self.rig.device)
         record = measured(self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at)
         self.keep(record, corun, telemetry)
 

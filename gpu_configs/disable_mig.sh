@@ -30,7 +30,7 @@ while (($#)); do
     esac
 done
 require_gpu
-[[ $instances =~ ^([0-9]+(,[0-9]+)*)?$ ]] || die $USAGE "--instances '$instances' is not a list such as 1,2" "nvidia-smi mig -lgi"
+require_instance_list --instances "$instances"
 
 # select_targets: fill `targets` with the instances to destroy and `others` with those that stay.
 select_targets() {
@@ -44,14 +44,6 @@ select_targets() {
         fi
     done
     targets=${targets#,} others=${others#,}
-}
-
-# destroy: compute instances first; a GPU instance that holds one is 'in use'.
-destroy() {
-    change mig -i "$gpu" -dci -gi "$targets"
-    ((code == 0)) || [[ $said == *"instances found: Not Found"* ]] || refuse "nvidia-smi mig -dci" "nvidia-smi mig -lci"
-    change mig -i "$gpu" -dgi -gi "$targets"
-    ((code == 0)) || refuse "nvidia-smi mig -dgi" "nvidia-smi mig -lgi"
 }
 
 # check_destroyed: needed where the mode stays on; a mode that is off proves it by itself.
@@ -88,7 +80,7 @@ if [[ $keep_mode == no && $mig_mode == Enabled && $compute_cap == 8.* && $allow_
     die $NEEDS_RESET "on Ampere turning MIG mode off resets the GPU" "add --allow-reset, or --keep-mode to leave the mode on"
 fi
 if [[ -n $targets ]]; then
-    destroy
+    destroy_instances "$targets"
     changed=yes
 fi
 if [[ $keep_mode == no && -z $others ]]; then

@@ -69,6 +69,10 @@ require_directory_name() {
     [[ $2 == /* ]] || die $USAGE "$1 '$2' is not an absolute path" "give a path that starts with /"
 }
 
+require_instance_list() {
+    [[ $2 =~ ^([0-9]+(,[0-9]+)*)?$ ]] || die $USAGE "$1 '$2' is not a list such as 1,2" "nvidia-smi mig -lgi"
+}
+
 # --- the driver ----------------------------------------------------------------------------------------------------
 
 # smi WORD ...: run nvidia-smi. Sets `said` (all it printed) and `code`; never fails by itself.
@@ -163,6 +167,14 @@ list_instances() {
         local id=${BASH_REMATCH[3]}
         gi_name[id]=${BASH_REMATCH[1]} gi_profile[id]=${BASH_REMATCH[2]} gi_start[id]=${BASH_REMATCH[4]}
     done <<<"$said"
+}
+
+# destroy_instances LIST: compute instances first; a GPU instance that holds one is 'in use'.
+destroy_instances() {
+    change mig -i "$gpu" -dci -gi "$1"
+    ((code == 0)) || [[ $said == *"instances found: Not Found"* ]] || refuse "nvidia-smi mig -dci" "nvidia-smi mig -lci"
+    change mig -i "$gpu" -dgi -gi "$1"
+    ((code == 0)) || refuse "nvidia-smi mig -dgi" "nvidia-smi mig -lgi"
 }
 
 # list_compute_instances: fill ci_name, indexed by 16 * GPU instance + compute instance.

@@ -5,7 +5,7 @@ source "${BASH_SOURCE[0]%/*}/lib.sh"
 
 usage() {
     cat <<EOF
-Usage: setup_mig.sh --gpu UUID [--layout ID:START[,ID:START...]] [--allow-reset] [--dry-run]
+Usage: setup_mig.sh --gpu UUID [--layout ID:START[,ID:START...]] [--replace GI[,GI...]] [--allow-reset] [--dry-run]
 
 Turn MIG mode on if it is off, create the instances (each with its full-size compute instance), and read them back.
 What was created is destroyed again if not all of it could be. If exactly this layout is there, nothing is done.
@@ -13,6 +13,7 @@ What was created is destroyed again if not all of it could be. If exactly this l
   --gpu UUID       the GPU, as nvidia-smi -L names it (GPU-...)
   --layout LIST    profile id and first slice of each instance: 9:0,9:4 is 3g.40gb twice on an A100-80GB
                    (nvidia-smi mig -lgip lists the ids, -lgipp the places); without it only the mode is turned on
+  --replace LIST   GPU instances to destroy first, as far as they are there
   --allow-reset    allow the GPU reset that a change of MIG mode needs on Ampere; only done on an idle GPU
   --dry-run        print the commands that would change something; change nothing
 
@@ -22,10 +23,11 @@ $EXIT_CODES
 EOF
 }
 
-layout='' mode_changed=no
+layout='' replace='' mode_changed=no
 while (($#)); do
     case $1 in
         --layout) need_value "$@" && layout=$2 && shift 2 ;;
+        --replace) need_value "$@" && replace=$2 && shift 2 ;;
         --allow-reset) allow_reset=yes && shift ;;
         *) common_option "$@" && shift "$shifted" ;;
     esac
@@ -33,6 +35,8 @@ done
 require_gpu
 [[ $layout =~ ^([0-9]+:[0-9]+(,[0-9]+:[0-9]+)*)?$ ]] ||
     die $USAGE "--layout '$layout' is not a list such as 9:0,9:4" "nvidia-smi mig -i $gpu -lgipp lists ids and places"
+require_instance_list --replace "$replace"
+[[ -z $replace || -n $layout ]] || die $USAGE "--replace needs a --layout" "disable_mig.sh --instances only destroys"
 IFS=, read -ra wanted <<<"$layout"
 
 # enable_mode: off to on. Refused before anything is touched where a reset is not allowed or someone is on the GPU.
@@ -86,6 +90,15 @@ check_rolled_back() {
         die $FAILED "$1; the rollback failed, too: MIG is $mig_mode with instances ${left%,}" "${0%/*}/disable_mig.sh --gpu $gpu"
 }
 
+# destroy_replaced: destroy those instances of --replace that are there, and strike them off the list.
+destroy_replaced() {
+    local id gone=''
+    for id in "${!gi_name[@]}"; do
+        [[ ,$replace, != *,$id,* ]] || { gone+=,$id && unset "gi_name[id]"; }
+    done
+    [[ -z $gone ]] || destroy_instances "${gone#,}"
+}
+
 # instance_at ID:START: set `found` to the id of the instance that was cut so.
 instance_at() {
     local id
@@ -128,7 +141,9 @@ if [[ -z $layout ]]; then
     [[ $dry_run == yes ]] || result instances '' mode_changed "$mode_changed"
     exit
 fi
+destroy_replaced
 printf -v before '%s,' "${!gi_name[@]}"
+expected=$((${#gi_name[@]} + ${#wanted[@]}))
 if ((${#gi_name[@]} == ${#wanted[@]})) && all_there; then
     report
     exit
@@ -138,5 +153,7 @@ end_of_dry_run
 ((code == 0)) || roll_back "could not create $layout: ${said//$'\n'/ | }"
 answer=${said//$'\n'/ | }
 list_instances
-all_there || roll_back "asked for $layout, which is not there afterwards: $answer"
+if ((${#gi_name[@]} != expected)) || ! all_there; then
+    roll_back "asked for $layout, which is not what is there afterwards: $answer"
+fi
 report

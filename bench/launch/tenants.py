@@ -28,11 +28,16 @@ def make_tenants(
     )
 
 
-def oversubscribed(trial: Trial, catalog: Catalog) -> bool:
-    """Whether the jobs of a trial ask for more cores than the host can give beside the runner's own."""
+def host_flags(trial: Trial, catalog: Catalog, device: Device) -> tuple[str, ...]:
+    """Return what a reader must know of the host: jobs of a CPU run that ask for more cores than it can give.
+
+    On a GPU such a plan is refused, and a simulated one has no host.
+    """
+    if device.kind != "cpu":
+        return ()
     jobs = trial.mix.jobs if trial.slot is None else [trial.mix.jobs[trial.slot]]
     needed = sum(catalog[job.workload].resources.cpus for job in jobs)
-    return needed + RUNNER_CORES > len(os.sched_getaffinity(0))
+    return ("cpu_oversubscribed",) if needed + RUNNER_CORES > len(os.sched_getaffinity(0)) else ()
 
 
 def refuse_beyond_host(plan: Plan, catalog: Catalog) -> None:

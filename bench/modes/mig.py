@@ -114,20 +114,18 @@ class MigGpu:
         wanted = [Claim(placed.profile.name, placed.start) for placed in layout]
         journal.claim(self.device, [*journal.claims, *wanted])
         try:
-            self._replace_instances(layout)
+            self._replace(journal.claims, layout)
         except BenchError:
             self._claim_what_is_there()
             raise
         journal.claim(self.device, [Claim(made.profile, made.start, made.number) for made in self._instances])
         self._layout = layout
 
-    def _replace_instances(self, layout: tuple[Placed, ...]) -> None:
-        if self._instances:
-            ours = ",".join(str(instance.number) for instance in self._instances)
-            self.switch.run(Call("disable_mig", ("--instances", ours, "--keep-mode")))
-            self._instances = ()
+    def _replace(self, claims: Sequence[Claim], layout: tuple[Placed, ...]) -> None:
+        ours = ",".join(str(claim.number) for claim in claims if claim.number is not None)
         wanted = ",".join(f"{placed.profile.id}:{placed.start}" for placed in layout)
-        made = self.switch.run(Call("setup_mig", ("--layout", wanted, *self.switch.reset_option)))["instances"]
+        options = ("--layout", wanted, *(("--replace", ours) if ours else ()), *self.switch.reset_option)
+        made = self.switch.run(Call("setup_mig", options))["instances"]
         self._instances = tuple(_instance(text) for text in made.split(","))
 
     def _claim_what_is_there(self) -> None:

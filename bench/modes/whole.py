@@ -27,6 +27,7 @@ class WholeGpu:
     mode: Mode
     switch: Switch
     evidence: tuple[Evidence, ...] = ()
+    _untouched: DeviceState | None = None  # as it was found, where nothing had to be changed
 
     @property
     def device(self) -> Device:
@@ -39,12 +40,14 @@ class WholeGpu:
 
     def apply(self, before: DeviceState) -> None:
         """Make the GPU an ordinary one, unless it is one already."""
-        if not before.is_whole:
+        if before.is_whole:
+            self._untouched = before
+        else:
             make_whole(self.switch, before)
 
     def verify(self) -> None:
-        """Ask the device again, and who computes on it: an MPS server would make clients of our jobs."""
-        state = state_evidence(observe(self.device), "Default", "Disabled")
+        """Ask again what was changed, and who computes there: an MPS server would make clients of our jobs."""
+        state = state_evidence(self._untouched or observe(self.device), "Default", "Disabled")
         self.evidence = (*state, server_evidence(processes(self.device)))
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:

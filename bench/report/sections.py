@@ -207,7 +207,10 @@ def changed_verdicts(comparison: Comparison) -> str:
         if len(answers) == 2 and answers[ALL_TRIALS] != answers[UNFLAGGED]
     ]
     effect = f"changes {'; '.join(changed)}" if changed else "changes no primary verdict"
-    return f"{len(comparison.flagged)} of {len(comparison.records)} trials are flagged. Leaving them out {effect}."
+    count = f"{len(comparison.flagged)} of {len(comparison.records)} trials are flagged."
+    if len(comparison.flagged) == len(comparison.records):
+        return f"{count} Without them nothing is left to compare."
+    return f"{count} Leaving them out {effect}."
 
 
 def flag_table(comparison: Comparison) -> Table | None:

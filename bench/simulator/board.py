@@ -13,7 +13,8 @@ import numpy as np
 from bench.plan.catalog import SimulationProfile, Workload
 from bench.simulator.boards import speed
 from bench.simulator.clock import VirtualClock
-from bench.simulator.driver.state import Client, DriverState, device_sms, granted_sms
+from bench.simulator.driver.cuda import device_sms, granted_sms
+from bench.simulator.driver.state import Client, DriverState
 from bench.simulator.law import Cost, concurrent, time_sliced
 
 TRIAL_CV = 0.01  # spread between trials of the same cell; assumed, no source publishes it

@@ -14,6 +14,7 @@ _PEAKS = {  # dense BF16 tensor TFLOP/s, memory GB/s; NVIDIA data sheets of the 
     "h200-141gb": (989, 4800),
     "a30-24gb": (165, 933),
     "rtx-4090": (165, 1008),
+    "rtx-pro-6000": (504, 1597),
 }
 REFERENCE = "a100-80gb"
 _CHECKED = {

@@ -21,7 +21,8 @@ from bench.simulator.board import (
     step_cost,
     step_noise,
 )
-from bench.simulator.driver.state import Client, DriverState, RefusedError, granted_sms, memory_mib, updated
+from bench.simulator.driver.cuda import RefusedError, granted_sms, memory_mib
+from bench.simulator.driver.state import Client, DriverState, updated
 
 STARTUP_S = 8.0  # imports and model building; assumed, and outside the window
 WARMUP_STEPS = 20

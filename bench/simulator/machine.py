@@ -12,7 +12,6 @@ from bench.simulator.board import Board
 from bench.simulator.clock import VirtualClock
 from bench.simulator.driver.install import install
 from bench.simulator.driver.models import MODELS
-from bench.simulator.driver.query import DRIVER_VERSION
 from bench.simulator.driver.state import DriverState, create
 
 DEFAULT_MODEL = "a100-80gb"
@@ -35,7 +34,7 @@ def simulated_device(model: str | None) -> Device:
         uuid=gpu_uuid,
         selector=f"simulated:{key}",
         memory_total_mib=board.memory_mib,
-        driver_version=DRIVER_VERSION,
+        driver_version=DriverState.driver_version,
         vbios_version=None,
         environment={"PATH": f"{tools}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
     )

@@ -19,6 +19,7 @@ from bench.store.record import (
 )
 from bench.store.software import boot_id
 from bench.telemetry.contract import Telemetry
+from bench.telemetry.gates import Gates, judge_telemetry
 
 
 def measured(
@@ -33,13 +34,14 @@ def measured(
 ) -> TrialRecord:
     """Return the record of a trial whose jobs were started."""
     proof = (*evidence, *corun.evidence)
-    status, reason = _judge(proof, corun)
+    gates = _gates(telemetry, corun)
+    status, reason = _judge(proof, corun, gates)
     return _record(
         run, trial, launcher.name, started_at, status=status, reason=reason,
         tenants=tuple(_tenant(outcome, launcher) for outcome in corun.outcomes),
         window=_window(corun),
         evidence=tuple(each.as_record() for each in proof),
-        telemetry=_telemetry(telemetry), flags=tuple(flags), sampler_cpu_s=telemetry.sampler_cpu_s,
+        telemetry=_telemetry(telemetry), flags=(*flags, *gates.flags), sampler_cpu_s=telemetry.sampler_cpu_s,
     )  # fmt: skip
 
 
@@ -77,14 +79,24 @@ def _record(
     )  # fmt: skip
 
 
-def _judge(proof: Sequence[Evidence], corun: CoRun) -> tuple[Status, str | None]:
-    """Tell an unproven mode from a job that failed; the first outranks the second, as it spoils the label."""
+def _gates(telemetry: Telemetry, corun: CoRun) -> Gates:
+    window = corun.window
+    return judge_telemetry(telemetry, window.settle_s, window.stop_s) if window else Gates()
+
+
+def _judge(proof: Sequence[Evidence], corun: CoRun, gates: Gates) -> tuple[Status, str | None]:
+    """Tell an unproven mode, a job that failed and a fault of the instrument apart, in this order.
+
+    The first spoils the label, and a job that failed is data whatever the device did.
+    """
     unproven = [each for each in proof if not each.holds]
     if unproven:
         first = unproven[0]
         return Status.INVALID, f"mode not proven: {first.claim}: expected {first.expected}, seen {first.observed}"
     if corun.errors:
         return Status.FAILED, "; ".join(corun.errors)
+    if gates.faults:
+        return Status.INVALID, f"the device was slowed down in the window: {', '.join(gates.faults)}"
     return Status.OK, None
 
 

@@ -80,8 +80,11 @@ class RunFolder:
         return folder
 
     def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
-        """Write a trial and give it its name; raises RecordError where the disk is full or read-only."""
-        folder = self.trials_folder / f".{record.id}"
+        """Write a trial and give it its name; raises RecordError where the disk is full or read-only.
+
+        Without a co-run, nothing stays in the folder of an earlier attempt that was killed while it was written.
+        """
+        folder = self.trials_folder / f".{record.id}" if corun else self.scratch(record.id)
         with self.writing():
             folder.mkdir(exist_ok=True)
             if corun is not None and corun.window is not None:

@@ -1,16 +1,13 @@
 """From the lines of a sampling stream to telemetry; the real and the simulated sampler share it."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from bench.gpu.table import Column, parse_header
-from bench.gpu.values import ABSENCE_TOKENS, Absent
+from bench.gpu.values import Absent, Value, int_or_none, number_or_none, parse_value, text_or_none
 from bench.telemetry.contract import Telemetry
 
 # Columns of `Telemetry.samples`, and the driver's fields that can give each, best first.
@@ -34,7 +31,12 @@ FIELDS_BY_COLUMN: dict[str, tuple[str, ...]] = {
 SAMPLED_FIELDS = tuple(field for fields in FIELDS_BY_COLUMN.values() for field in fields)
 
 Line = tuple[float, str]
-Values = np.ndarray[Any, Any] | pd.api.extensions.ExtensionArray
+Values = list[Any]  # a cell each: a number or a text, or None for an absence
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+# All columns but these are numbers, kept as float64.
+_READ: dict[str, Callable[[Value], Any]] = {"pstate": text_or_none, "event_reasons": int_or_none}
+_KEPT_AS: dict[str, Any] = {"pstate": "string", "event_reasons": "UInt64"}
 
 _NOT_SAMPLED = "the driver does not know this field"
 
@@ -53,17 +55,23 @@ def parse_stream(lines: Sequence[Line], requested_period_s: float | None = None)
     cells = _cells(columns, [text for _, text in rows])
     time_s = np.array([stamp_s for stamp_s, _ in rows], dtype=float)
     found = {column: _first_with_values(column, fields, cells) for column, fields in FIELDS_BY_COLUMN.items()}
-    samples = pd.DataFrame({"time_s": time_s} | {column: values for column, (_, values) in found.items()})
+    values = {column: given or [None] * len(rows) for column, (_, given) in found.items()}
     gaps_s = np.diff(time_s)
     achieved_period_s = float(np.median(gaps_s)) if gaps_s.size else None
     return Telemetry(
-        samples=samples,
+        samples=pd.DataFrame(
+            {"time_s": time_s} | {column: _array(column, given) for column, given in values.items()}
+        ),
         reasons=_reasons(found, columns, rows, strays),
         sources={column: source for column, (source, _) in found.items() if source},
         requested_period_s=requested_period_s,
         achieved_period_s=achieved_period_s,
         longest_gap_s=float(gaps_s.max()) if gaps_s.size else None,
-        remarks=(*_stray_remarks(strays), *_oddities(samples), *_bursts(achieved_period_s, requested_period_s)),
+        remarks=(
+            *_stray_remarks(strays),
+            *_oddities(values, time_s),
+            *_bursts(achieved_period_s, requested_period_s),
+        ),
     )
 
 
@@ -80,19 +88,11 @@ def _sorted_out(lines: Sequence[Line]) -> tuple[tuple[Column, ...], list[Line], 
     return columns, rows, [text for text in strays if text.strip()]
 
 
-def _cells(columns: Sequence[Column], rows: Sequence[str]) -> pd.DataFrame:
-    """Cut all rows at once; a column with anything but numbers and known tokens comes out as text."""
+def _cells(columns: Sequence[Column], rows: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Cut all rows, and return the cells by the field's current name."""
     names = [_current_name(column.field) for column in columns]
-    if not rows:
-        return pd.DataFrame(columns=names, dtype=object)
-    return pd.read_csv(
-        io.StringIO("\n".join(rows)),
-        names=names,
-        skipinitialspace=True,
-        keep_default_na=False,
-        na_values=list(ABSENCE_TOKENS),
-        quoting=csv.QUOTE_NONE,
-    )
+    cells = zip(*(row.split(",") for row in rows), strict=True)
+    return dict(zip(names, cells, strict=False))  # without a row there are no cells
 
 
 def _current_name(field: str) -> str:
@@ -100,26 +100,29 @@ def _current_name(field: str) -> str:
     return field.replace("_throttle_reasons", "_event_reasons")
 
 
-def _first_with_values(column: str, fields: Sequence[str], cells: pd.DataFrame) -> tuple[str | None, Values]:
-    """Return the best field that gave any value, with its values; None and missing values if there is none."""
+def _first_with_values(
+    column: str, fields: Sequence[str], cells: Mapping[str, Sequence[str]]
+) -> tuple[str | None, Values]:
+    """Return the best field that gave any value, with its values; None and nothing if there is none."""
     for field in fields:
-        if field in cells:
-            values = _values(column, cells[field])
-            if not pd.isna(values).all():
-                return field, values
-    return None, _values(column, pd.Series(np.full(len(cells), np.nan)))
+        values = _values(column, cells.get(field, ()))
+        if any(value is not None for value in values):
+            return field, values
+    return None, []
 
 
-def _values(column: str, cells: "pd.Series[Any]") -> Values:
-    if column == "pstate":
-        return cells.astype("string").array
-    if column == "event_reasons":
-        masks = [int(cell, 16) if isinstance(cell, str) and cell.startswith("0x") else pd.NA for cell in cells]
-        return pd.array(masks, dtype="UInt64")
-    if not is_numeric_dtype(cells):  # units, or a token that nobody has seen before
-        numbers = cells.astype("string").str.extract(r"^(-?\d+(?:\.\d+)?)(?: |$)", expand=False)
-        return numbers.to_numpy(dtype="float64", na_value=np.nan)
-    return cells.to_numpy(dtype="float64")
+def _values(column: str, cells: Sequence[str]) -> Values:
+    """Read each different cell once; most columns hold few."""
+    read = _READ.get(column, number_or_none)
+    known = {cell: read(parse_value(cell)) for cell in set(cells)}
+    return [known[cell] for cell in cells]
+
+
+def _array(column: str, values: Values) -> Any:
+    """Return a column's values in the type in which they are kept."""
+    if column in _KEPT_AS:
+        return pd.array(values, dtype=_KEPT_AS[column])
+    return np.array(values, dtype=float)
 
 
 def _reasons(
@@ -145,22 +148,26 @@ def _stray_remarks(strays: Sequence[str]) -> list[str]:
     return [*quoted, f"{rest} more lines that are no rows"] if rest else quoted
 
 
-def _oddities(samples: pd.DataFrame) -> list[str]:
+def _oddities(values: Mapping[str, Values], time_s: Vector) -> list[str]:
     """Find columns that fell silent and a power reading that never moved; both were seen on real hosts."""
-    count = len(samples)
-    columns = list(FIELDS_BY_COLUMN)
-    seen = samples[columns].notna().to_numpy()
+    count = len(time_s)
     remarks = [
-        f"{columns[place]}: no value after sample {np.flatnonzero(seen[:, place])[-1] + 1} of {count}"
-        for place in np.flatnonzero(seen.any(axis=0) & ~seen[-_LOST_ROWS:].any(axis=0))
+        f"{column}: no value after sample {last} of {count}"
+        for column, cells in values.items()
+        if 0 < (last := _last_told(cells)) <= count - _LOST_ROWS
     ]
-    span_s = float(np.ptp(samples["time_s"])) if count else 0.0
-    power_w = samples["power_w"].dropna().unique()
+    span_s = float(np.ptp(time_s)) if count else 0.0
+    power_w = set(values["power_w"]) - {None}
     if count >= _FROZEN_ROWS and span_s >= _FROZEN_S and len(power_w) == 1:
         remarks.append(
-            f"power_w: {power_w[0]:g} in all {count} samples over {span_s:.0f} s; the sensor may be frozen"
+            f"power_w: {power_w.pop():g} in all {count} samples over {span_s:.0f} s; the sensor may be frozen"
         )
     return remarks
+
+
+def _last_told(values: Values) -> int:
+    """Return the number of the last sample with a value, counted from 1; 0 if there is none."""
+    return next((number for number in range(len(values), 0, -1) if values[number - 1] is not None), 0)
 
 
 def _bursts(achieved_period_s: float | None, requested_period_s: float | None) -> list[str]:

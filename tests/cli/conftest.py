@@ -62,10 +62,12 @@ class Place:
         command = [sys.executable, *program.split(), *map(str, arguments)]
         return subprocess.Popen(command, cwd=ROOT, text=True, **options)
 
-    def run(self, *arguments: str | Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    def run(
+        self, *arguments: str | Path, within_s: float = 60, **options: Any
+    ) -> "subprocess.CompletedProcess[str]":
         """Run the command line to its end; one minute is for a very busy host."""
         process = self.begin(*arguments, **options)
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=within_s)
         assert "Traceback" not in errors
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 

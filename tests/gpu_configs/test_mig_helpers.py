@@ -75,6 +75,30 @@ def test_takes_back_a_mode_that_stays_pending(a100):
     assert (a100.state.mig_enabled, a100.state.mig_pending) == (False, False)
 
 
+def test_replaces_the_named_instances_and_no_other(a100, result):
+    cut(a100, "14:4", "19:6")
+    ours = next(gi.id for gi in a100.state.instances if gi.profile_id == 14)
+    said = result(a100.run("setup_mig.sh", "--layout", "9:0", "--replace", f"{ours},99"))
+    assert said["instances"].endswith("/3g.40gb/0")
+    assert starts(a100) == [(9, 0), (19, 6)]
+
+
+def test_notices_that_what_was_to_be_replaced_is_still_there(a100):
+    cut(a100, "14:4")
+    ours = a100.state.instances[0].id
+    a100.fail(tool="nvidia-smi", match="-dgi", action="lie", text="All done.\n", times=1)
+    done = a100.run("setup_mig.sh", "--layout", "9:0", "--replace", str(ours))
+    assert done.returncode == 1
+    assert "rolled back" in done.stderr
+    assert starts(a100) == []
+
+
+def test_only_for_a_layout_is_something_replaced(a100):
+    cut(a100, "14:4")
+    assert a100.run("setup_mig.sh", "--replace", "1").returncode == 2
+    assert starts(a100) == [(14, 4)]
+
+
 @pytest.mark.parametrize("layout", ["9", "9:0,", "3g.40gb:0", "", "9:0;9:4"])
 def test_a_layout_is_ids_and_places(a100, layout):
     assert a100.run("setup_mig.sh", "--layout", layout).returncode == 2

@@ -4,7 +4,7 @@ import pytest
 
 from bench.errors import SetupError
 from bench.gpu.device import Device
-from bench.launch.tenants import make_tenants, oversubscribed, refuse_beyond_host
+from bench.launch.tenants import host_flags, make_tenants, refuse_beyond_host
 from bench.modes.contract import Grant
 from bench.plan.catalog import Resources, load_catalog
 from bench.plan.mode import MpsEqual
@@ -98,5 +98,6 @@ def test_memory_counts_too(catalog, monkeypatch):
 
 def test_oversubscription_counts_the_runner(catalog, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    assert oversubscribed(trial(), catalog)
-    assert not oversubscribed(trial(Role.SHARE, 0), catalog)
+    assert host_flags(trial(), catalog, CPU) == ("cpu_oversubscribed",)
+    assert host_flags(trial(Role.SHARE, 0), catalog, CPU) == ()
+    assert host_flags(trial(), catalog, GPU) == ()

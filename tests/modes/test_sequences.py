@@ -24,15 +24,8 @@ from bench.modes.proof import PIPE_VARIABLE
 from bench.modes.switch import Switch
 from bench.plan.mode import Mig, Mps, TimeSlicing
 from bench.plan.model import Job, Mix
-from bench.simulator.driver.state import (
-    Daemon,
-    DriverState,
-    GpuInstance,
-    RefusedError,
-    granted_sms,
-    memory_mib,
-    updated,
-)
+from bench.simulator.driver.cuda import RefusedError, granted_sms, memory_mib
+from bench.simulator.driver.state import Daemon, DriverState, GpuInstance, updated
 from bench.simulator.machine import simulated_device
 
 SEQUENCES, STEPS = 200, 6

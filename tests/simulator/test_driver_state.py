@@ -6,17 +6,10 @@ import uuid
 import pytest
 
 from bench.simulator.driver import nvidia_smi
+from bench.simulator.driver.accidents import fault_client, kill_daemon
+from bench.simulator.driver.cuda import RefusedError, client_limit, granted_sms, memory_mib, server_limit
 from bench.simulator.driver.models import MODELS
-from bench.simulator.driver.state import (
-    MPS_CLIENT_LIMIT,
-    Daemon,
-    DriverState,
-    RefusedError,
-    create,
-    granted_sms,
-    memory_mib,
-    updated,
-)
+from bench.simulator.driver.state import Daemon, DriverState, create, updated
 
 GPU = "GPU-11111111-2222-3333-4444-555555555555"
 PIPE = "/run/bench/pipe"
@@ -111,15 +104,62 @@ def test_the_first_client_brings_the_server(path):
     assert state.clients[0].active_thread_percentage == 50
 
 
-def test_an_mps_server_has_room_for_48_clients(path):
+@pytest.mark.parametrize(("driver", "limit"), [("580.126.09", 48), ("590.48.01", 60), ("610.57.04", 60)])
+def test_an_mps_server_has_room_for_so_many_clients(path, driver, limit):
     under_mps(path)
     with updated(path) as state:
-        for pid in range(MPS_CLIENT_LIMIT):
+        state.driver_version = driver
+        for pid in range(limit):
             state.add_client(pid + 1, "client", GPU, 1, mps_pipe_directory=PIPE)
         with pytest.raises(RefusedError, match="MAX_CLIENTS"):
             state.add_client(99, "one too many", GPU, 1, mps_pipe_directory=PIPE)
         state.add_client(100, "beside MPS", GPU, 1)
-    assert MPS_CLIENT_LIMIT == 48
+
+
+def test_before_volta_an_mps_server_had_room_for_16():
+    assert (server_limit("6.1", "580.126.09"), server_limit("7.0", "580.126.09")) == (16, 48)
+
+
+def test_on_a_mig_device_an_mps_server_has_less_room(path):
+    state = cut(path, "9:0,19:4")
+    limits = {state.profile(gi).name: client_limit(state, gi.compute[0].uuid) for gi in state.instances}
+    assert limits == {"3g.40gb": 20, "1g.10gb": 6}
+
+
+def test_a_clients_fault_closes_its_server_until_those_it_hit_have_gone(path):
+    under_mps(path)
+    with updated(path) as state:
+        for pid in (1, 2, 3):
+            state.add_client(pid, "client", GPU, 1, mps_pipe_directory=PIPE)
+        fault_client(state, 2)
+        assert state.daemons[0].faulty
+        with pytest.raises(RefusedError, match="SERVER_NOT_READY"):
+            state.add_client(4, "new", GPU, 1, mps_pipe_directory=PIPE)
+        state.remove_client(1)
+        assert state.daemons[0].faulty
+        state.remove_client(3)
+        assert not state.daemons[0].faulty
+        state.add_client(4, "new", GPU, 1, mps_pipe_directory=PIPE)
+    assert [client.pid for client in DriverState.load(path).clients] == [4]
+
+
+def test_a_killed_daemon_takes_its_clients_along(path):
+    under_mps(path)
+    with updated(path) as state:
+        state.add_client(1, "client", GPU, 1, mps_pipe_directory=PIPE)
+        state.add_client(2, "beside MPS", GPU, 1)
+        kill_daemon(state, PIPE)
+        with pytest.raises(ValueError, match="no MPS daemon"):
+            kill_daemon(state, PIPE)
+    state = DriverState.load(path)
+    assert (state.daemons, [client.pid for client in state.clients]) == ([], [2])
+
+
+def test_a_lost_gpu_takes_nobody(path):
+    with updated(path) as state:
+        state.lost = True
+        with pytest.raises(RefusedError, match="NO_DEVICE"):
+            state.add_client(1, "client", GPU, 1)
 
 
 def test_exclusive_process_lets_only_the_server_in(path):

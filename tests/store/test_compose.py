@@ -67,6 +67,15 @@ def test_jobs_without_errors_make_it_ok(record_of, corun):
     assert (record.status, record.reason) == (Status.OK, None)
 
 
+def test_a_device_that_was_slowed_down_makes_a_good_trial_invalid(record_of, corun, telemetry):
+    telemetry.samples["time_s"] = [101.5, 102.0, 103.5]  # the window is 101 to 103
+    telemetry.samples["event_reasons"] = [0x40, 0x4, 0x0]
+    good = record_of(CoRun(corun.outcomes[:1], corun.window), PROVEN)
+    assert (good.status, good.flags) == (Status.INVALID, ("flag", "software_power_cap"))
+    assert "hardware thermal slowdown" in good.reason
+    assert record_of(corun, PROVEN).status is Status.FAILED
+
+
 def test_an_unproven_mode_outranks_a_failed_job_wherever_it_was_seen(record_of, corun):
     by_tenant = CoRun(corun.outcomes, corun.window, (UNPROVEN,))
     for record in (record_of(by_tenant, PROVEN), record_of(corun, PROVEN, UNPROVEN)):

@@ -63,6 +63,12 @@ def test_a_trial_whose_jobs_never_started_is_its_record_alone(run, trial_record)
     assert run.steps(trial_record.id) is run.telemetry(trial_record.id) is run.energy(trial_record.id) is None
 
 
+def test_a_record_without_a_co_run_inherits_no_table_of_a_killed_attempt(run, trial_record):
+    (run.scratch(trial_record.id) / "steps.parquet").write_bytes(b"of a runner that was killed while it wrote")
+    run.keep(trial_record)
+    assert run.steps(trial_record.id) is None
+
+
 def test_a_trial_that_is_being_made_does_not_exist(run, trial_record):
     scratch = run.scratch(trial_record.id)
     (scratch / "trial.json").write_text(trial_record.model_dump_json())

@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLUMN_IN, PAGE_IN = 3.4, 7.0
 """Widths of one column and of a page of print, inches."""
@@ -93,7 +94,7 @@ def grid(panels: int, panel_height_in: float, most_columns: int = 2, **options: 
     columns = min(panels, most_columns)
     rows = -(-panels // columns)
     size = (COLUMN_IN if columns == 1 else PAGE_IN, panel_height_in * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
     for unused in axes.flat[panels:]:
         unused.set_visible(False)
     return figure, list(axes.flat[:panels])
@@ -108,7 +109,6 @@ def matrix(rows: int, columns: int, height_in: float) -> tuple[Figure, Any]:
         sharex="col",
         sharey="row",
         squeeze=False,
-        layout="constrained",
     )
 
 
@@ -138,10 +138,7 @@ def save(figure: Figure, folder: Path, name: str) -> Path:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        engine = figure.get_layout_engine()
-        if engine is not None:
-            engine.execute(figure)  # lay out once for both files
-            figure.set_layout_engine("none")
+        ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
         figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
     plt.close(figure)

@@ -31,8 +31,26 @@ OPTIONS = {
     "--compute-mode": "compute-mode",
     "-mig": "mig-mode",
     "--multi-instance-gpu": "mig-mode",
+    "-lgc": "lock-gpu-clocks",
+    "--lock-gpu-clocks": "lock-gpu-clocks",
+    "-lmc": "lock-memory-clocks",
+    "--lock-memory-clocks": "lock-memory-clocks",
+    "-pl": "power-limit",
+    "--power-limit": "power-limit",
 }
-FLAGS = {"-L": "list", "--list-gpus": "list", "--version": "version", "--help-query-gpu": "help-query-gpu"}
+FLAGS = {
+    "-L": "list",
+    "--list-gpus": "list",
+    "--version": "version",
+    "--help-query-gpu": "help-query-gpu",
+    "-r": "gpu-reset",
+    "--gpu-reset": "gpu-reset",
+    "-rgc": "reset-gpu-clocks",
+    "--reset-gpu-clocks": "reset-gpu-clocks",
+    "-rmc": "reset-memory-clocks",
+    "--reset-memory-clocks": "reset-memory-clocks",
+}
+POLICY_OPTIONS = {"-i": "id", "--id": "id", "--set-timeslice": "set-timeslice"}
 MIG_OPTIONS = {
     "-i": "id",
     "--id": "id",
@@ -45,7 +63,7 @@ MIG_OPTIONS = {
     "-cci": "cci",
     "--create-compute-instance": "cci",
 }
-MIG_FLAGS = {flag: flag[1:] for flag in ("-lgip", "-lgipp", "-lgi", "-lci", "-dgi", "-dci", "-C")}
+MIG_FLAGS = {flag: flag[1:] for flag in ("-lgip", "-lgipp", "-lcip", "-lgi", "-lci", "-dgi", "-dci", "-C")}
 VALUE_MAY_LACK = {"cci"}
 
 

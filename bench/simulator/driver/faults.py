@@ -3,7 +3,12 @@
 A rule is `{"tool": "nvidia-smi", "match": "-mig 1", "action": ...}`; `match` is a part of the command line,
 or of the text on standard input for the MPS front-end. Actions: `fail` (prints `text`, exits `rc`), `lie`
 (prints `text`, exits 0, does nothing), `hang` (waits `seconds`, then goes on). `times` limits how often a
-rule acts.
+rule acts. An empty `match` means every call: `hang` for some milliseconds is a driver that answers slowly.
+
+What is wrong with the device itself is kept in its state (`state.DriverState`): `holder` (who holds it),
+`privileged` and `monitors_mig` (what the caller may), `passed_through` (a virtual machine), `persistence`,
+`lost` (fell off the bus), `frozen` (columns that never move, or read `[Unknown Error]`), `driver_version`.
+Accidents under MPS are calls: `accidents.fault_client`, `accidents.kill_daemon`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,14 @@ Messages follow genuine transcripts. Exit codes beside success are NVML's error 
 from __future__ import annotations
 
 from .arguments import Answer, Request
-from .mig_tables import Selection, compute_name, compute_profile_id, in_table_order, taken_slots
+from .mig_tables import (
+    Selection,
+    compute_name,
+    compute_profile_id,
+    compute_sizes,
+    in_table_order,
+    taken_slots,
+)
 from .models import Profile
 from .state import ComputeInstance, DriverState, GpuInstance
 
@@ -102,9 +109,8 @@ def create_compute_instances(state: DriverState, request: Request, selection: Se
 def _slices(profile: Profile, item: str) -> int | None:
     """Translate a compute profile (id, name, or empty for full size) into slices; None if not on offer."""
     offers = {"": profile.compute_slices}
-    for slices in (1, 2, 3, 4, 7):
-        if slices <= profile.compute_slices:
-            offers[compute_name(profile, slices)] = offers[str(compute_profile_id(slices))] = slices
+    for slices in compute_sizes(profile):
+        offers[compute_name(profile, slices)] = offers[str(compute_profile_id(slices))] = slices
     return offers.get(item.removeprefix("MIG "))
 
 

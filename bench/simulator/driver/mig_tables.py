@@ -10,7 +10,7 @@ from .models import Profile
 from .row import Row
 from .state import ComputeInstance, DriverState, GpuInstance
 
-OK, NOT_FOUND = 0, 6
+OK, NO_PERMISSION, NOT_FOUND = 0, 4, 6
 WIDE = "+" + "-" * 79 + "+\n"
 MIDDLE = "+" + "-" * 57 + "+\n"
 COMPUTE = "+" + "-" * 68 + "+\n"
@@ -79,6 +79,8 @@ def _placement_row(profile: Profile) -> str:
 
 def list_gpu_instances(state: DriverState, selection: Selection) -> Answer:
     """Answer `mig -lgi`."""
+    if not state.monitors_mig:
+        return "Failed to display GPU instances: Insufficient Permissions\n", NO_PERMISSION
     rows = [_gpu_instance_row(state, gi) + MIDDLE for gi in in_table_order(state) if selection.holds(gi)]
     if not rows:
         return "No GPU instances found: Not Found\n", NOT_FOUND
@@ -99,6 +101,8 @@ def _gpu_instance_row(state: DriverState, gi: GpuInstance) -> str:
 
 def list_compute_instances(state: DriverState, selection: Selection) -> Answer:
     """Answer `mig -lci`."""
+    if not state.monitors_mig:
+        return "Failed to display compute instances: Insufficient Permissions\n", NO_PERMISSION
     pairs = [(gi, ci) for gi in in_table_order(state) if selection.holds(gi) for ci in gi.compute]
     if not pairs:
         return "No compute instances found: Not Found\n", NOT_FOUND
@@ -127,6 +131,12 @@ def in_table_order(state: DriverState) -> list[GpuInstance]:
 def compute_name(profile: Profile, slices: int) -> str:
     """Return the name of a MIG device: `3g.40gb` for the whole instance, `1c.3g.40gb` for a part."""
     return profile.name if slices == profile.compute_slices else f"{slices}c.{profile.name}"
+
+
+def compute_sizes(profile: Profile) -> list[int]:
+    """Return how many slices a compute instance of `profile` can have: no 3 of 4."""
+    whole = profile.compute_slices
+    return [slices for slices in (1, 2, 3, 4, 7) if slices <= whole and (slices, whole) != (3, 4)]
 
 
 def compute_profile_id(slices: int) -> int:

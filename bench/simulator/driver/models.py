@@ -1,7 +1,10 @@
 """Device models as data: what a board is, how it may be cut, and what it reads while idle and while busy.
 
 Profile tables and engines: `nvidia-smi mig -lgip` of the board or of its smaller sibling; memory of the
-A100-80GB instances from its XML query (19968 MiB for 1g.20gb) and a public `-lgip` table.
+A100-80GB instances from its XML query (19968 MiB for 1g.20gb) and a public `-lgip` table. H200: full captures of
+driver 590; 1g.35gb and 4g.71gb, which those lack, by the table in NVIDIA/mig-parted issue 120. RTX PRO 6000:
+`-lgip` and `-lgipp` of driver 610; its whole memory, power limit and idle readings by public tables of
+`nvidia-smi`; its clocks, lowest power limit, busy readings and reserved memory are assumed.
 """
 
 from __future__ import annotations
@@ -213,4 +216,63 @@ RTX_4090 = Model(
     busy=Readings(61, None, 348.70, 2745, 10251),
 )
 
-MODELS = {model.key: model for model in (A100_80GB, A100_40GB, H100_80GB, A30_24GB, RTX_4090)}
+H200_141GB = Model(
+    "h200-141gb",
+    "NVIDIA H200",
+    "9.0",
+    sms=132,
+    memory_mib=143771,
+    reserved_mib=614,
+    power_limit_w=700.0,
+    power_min_w=200.0,
+    max_sm_clock_mhz=1980,
+    max_memory_clock_mhz=3201,
+    pcie_generation=5,
+    idle=Readings(28, 32, 78.21, 345, 3201),
+    busy=Readings(52, 40, 626.26, 1980, 3201),
+    slots=8,
+    first_choices=(2, 13, 11, 12),
+    profiles=(
+        Profile(19, "1g.18gb", 1, 1, SEVEN, 7, 16, 16384, (1, 0, 1, 1, 0)),
+        Profile(20, "1g.18gb+me", 1, 1, SEVEN, 1, 16, 16384, (1, 0, 1, 1, 1)),
+        Profile(15, "1g.35gb", 1, 2, QUARTERS, 4, 26, 33280, (1, 0, 1, 1, 0)),
+        Profile(14, "2g.35gb", 2, 2, (0, 2, 4), 3, 32, 33280, (2, 0, 2, 2, 0)),
+        Profile(9, "3g.71gb", 3, 4, (0, 4), 2, 60, 71424, (3, 0, 3, 3, 0)),
+        Profile(5, "4g.71gb", 4, 4, (0,), 1, 64, 71424, (4, 0, 4, 4, 0)),
+        Profile(0, "7g.141gb", 7, 8, (0,), 1, 132, 143360, (7, 0, 8, 7, 1)),
+    ),
+)
+
+_ONES, _HALVES = (0, 3, 6, 9), (0, 6)
+RTX_PRO_6000 = Model(
+    "rtx-pro-6000",
+    "NVIDIA RTX PRO 6000 Blackwell Server Edition",
+    "12.0",
+    sms=188,
+    memory_mib=97887,
+    reserved_mib=479,
+    power_limit_w=600.0,
+    power_min_w=300.0,
+    max_sm_clock_mhz=2430,
+    max_memory_clock_mhz=12481,
+    pcie_generation=5,
+    idle=Readings(27, None, 28.00, 180, 405),
+    busy=Readings(61, None, 540.00, 2280, 12481),
+    slots=12,
+    profiles=(
+        Profile(14, "1g.24gb", 1, 3, _ONES, 4, 46, 24192, (1, 1, 1, 1, 0)),
+        Profile(21, "1g.24gb+me", 1, 3, _ONES, 1, 46, 24192, (1, 1, 1, 1, 1)),
+        Profile(47, "1g.24gb+gfx", 1, 3, _ONES, 4, 46, 24192, (1, 1, 1, 1, 0)),
+        Profile(65, "1g.24gb+me.all", 1, 3, _ONES, 1, 46, 24192, (4, 4, 1, 4, 1)),
+        Profile(67, "1g.24gb-me", 1, 3, _ONES, 4, 46, 24192, (0, 0, 1, 0, 0)),
+        Profile(5, "2g.48gb", 2, 6, _HALVES, 2, 94, 48512, (2, 2, 2, 2, 0)),
+        Profile(35, "2g.48gb+gfx", 2, 6, _HALVES, 2, 94, 48512, (2, 2, 2, 2, 0)),
+        Profile(64, "2g.48gb+me.all", 2, 6, _HALVES, 1, 94, 48512, (4, 4, 2, 4, 1)),
+        Profile(66, "2g.48gb-me", 2, 6, _HALVES, 2, 94, 48512, (0, 0, 2, 0, 0)),
+        Profile(0, "4g.96gb", 4, 12, (0,), 1, 188, 97408, (4, 4, 4, 4, 1)),
+        Profile(32, "4g.96gb+gfx", 4, 12, (0,), 1, 188, 97408, (4, 4, 4, 4, 1)),
+    ),
+)
+
+BOARDS = (A100_80GB, A100_40GB, H100_80GB, H200_141GB, A30_24GB, RTX_4090, RTX_PRO_6000)
+MODELS = {model.key: model for model in BOARDS}

@@ -108,7 +108,7 @@ def _obey(state: DriverState, daemon: Daemon, words: list[str]) -> str:
         case ["get_server_list"]:
             answer = "" if daemon.server_pid is None else f"{daemon.server_pid}\n"
         case ["get_server_status", pid] if pid == str(daemon.server_pid):
-            answer = "ACTIVE\n"
+            answer = "FAULT\n" if daemon.faulty else "ACTIVE\n"
         case ["get_client_list", pid] if pid == str(daemon.server_pid):
             answer = "".join(f"{client.pid}\n" for client in state.clients_of(daemon))
         case ["start_server", "-uid", uid]:

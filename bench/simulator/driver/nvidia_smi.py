@@ -1,9 +1,12 @@
 """A stand-in for `nvidia-smi`, as far as the shell helpers and the telemetry use it.
 
-Exit codes: 0 done (also when only a warning was printed), 2 bad argument, 6 no such device, and those of
-`settings` and `mig`. What it does not know, the plain table among it, it refuses as a bad argument.
+Exit codes: 0 done (also when only a warning was printed), 2 bad argument, 6 no such device, 15 the GPU fell off
+the bus, and those of `settings`, `limits`, `policy` and `mig`. What it does not know, the plain table among it, it
+refuses as a bad argument.
 Modules that only some commands need are imported by these: each costs a call 0.5 ms.
 """
+
+from __future__ import annotations
 
 import sys
 import time
@@ -14,6 +17,7 @@ from .arguments import (
     MIG_FLAGS,
     MIG_OPTIONS,
     OPTIONS,
+    POLICY_OPTIONS,
     USAGE,
     Answer,
     BadArgumentError,
@@ -25,7 +29,12 @@ from .arguments import (
 )
 from .state import DriverState, updated
 
-OK, INVALID, NOT_FOUND = 0, 2, 6
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OK, INVALID, NOT_FOUND, FELL_OFF = 0, 2, 6, 15
+LOST = f"Unable to determine the device handle for GPU{query.BUS_ID[4:]}: Unknown Error\n"
 
 
 def main(argv: list[str], state_path: str) -> int:
@@ -36,6 +45,8 @@ def main(argv: list[str], state_path: str) -> int:
     try:
         if argv[:1] == ["mig"]:
             text, code = _mig(parse(argv[1:], MIG_OPTIONS, MIG_FLAGS), state_path)
+        elif argv[:1] == ["compute-policy"]:
+            text, code = _compute_policy(parse(argv[1:], POLICY_OPTIONS, {}), state_path)
         else:
             text, code = _answer(parse(argv, OPTIONS, FLAGS), state_path)
     except BadArgumentError as error:
@@ -46,8 +57,11 @@ def main(argv: list[str], state_path: str) -> int:
 
 def _answer(request: Request, path: str) -> Answer:
     """Do the one thing that the command line asks for."""
-    if not _addressed(DriverState.load(path), request):
+    state = DriverState.load(path)
+    if not _addressed(state, request):
         return "No devices were found\n", NOT_FOUND
+    if state.lost and not SEES_A_LOST_GPU & request.keys():
+        return LOST, FELL_OFF
     for option, view in VIEWS.items():
         if option in request:
             return view(request, path)
@@ -56,13 +70,30 @@ def _answer(request: Request, path: str) -> Answer:
 
 def _set(request: Request, path: str) -> Answer:
     """Change a setting of the device."""
-    from .settings import SETTERS
+    from . import settings
 
-    for option, setter in SETTERS.items():
+    setters: dict[str, Callable[[DriverState, str], Answer]] = {**settings.SETTERS}
+    if not setters.keys() & request.keys():
+        from . import limits
+
+        setters.update(limits.SETTERS)
+    for option, setter in setters.items():
         if option in request:
             with updated(path) as state:
                 return setter(state, request[option])
     raise BadArgumentError(USAGE)
+
+
+def _compute_policy(request: Request, path: str) -> Answer:
+    """Answer `nvidia-smi compute-policy ...`."""
+    from .policy import set_time_slice
+
+    if "set-timeslice" not in request:
+        raise BadArgumentError(USAGE)
+    with updated(path) as state:
+        if not _addressed(state, request):
+            return "No devices were found\n", NOT_FOUND
+        return (LOST, FELL_OFF) if state.lost else set_time_slice(state, request["set-timeslice"])
 
 
 def _addressed(state: DriverState, request: Request) -> bool:
@@ -70,11 +101,18 @@ def _addressed(state: DriverState, request: Request) -> bool:
     return request.get("id", "0") in {"0", query.BUS_ID, state.gpu_uuid}
 
 
-def _version(_: Request, __: str) -> Answer:
-    short = query.DRIVER_VERSION.rpartition(".")[0]
+def _version(_: Request, path: str) -> Answer:
+    """Answer `--version`: from R610 on the driver and CUDA lines have other names."""
+    driver = DriverState.load(path).driver_version
+    branch = driver.partition(".")[0]
+    cuda = query.CUDA_VERSIONS[branch]
+    common = f"NVIDIA-SMI version  : {driver}\nNVML version        : {'.'.join(driver.split('.')[:2])}\n"
+    if int(branch) < RENAMED_SINCE:
+        return f"{common}DRIVER version      : {driver}\nCUDA Version        : {cuda}\n", OK
     text = (
-        f"NVIDIA-SMI version  : {query.DRIVER_VERSION}\nNVML version        : {short}\n"
-        f"DRIVER version      : {query.DRIVER_VERSION}\nCUDA Version        : {query.CUDA_VERSION}\n"
+        f'{common}DRIVER version      : Deprecated, see "KMD version" instead\n'
+        f'CUDA version        : Deprecated, see "CUDA UMD version" instead\n'
+        f"KMD version         : {driver}\nCUDA UMD version    : {cuda}\n"
     )
     return text, OK
 
@@ -103,9 +141,10 @@ def _query_gpu(request: Request, path: str) -> Answer:
     if form.header:
         _emit(request, query.gpu_header(names))
     while True:
-        _emit(request, query.gpu_row(DriverState.load(path), names, form))
+        state = DriverState.load(path)
+        _emit(request, (LOST if state.lost else "") + query.gpu_row(state, names, form))
         if pause_s is None:
-            return "", OK
+            return "", FELL_OFF if state.lost else OK
         time.sleep(pause_s)
 
 
@@ -138,6 +177,8 @@ VIEWS = {
     "query-gpu": _query_gpu,
     "query-compute-apps": _query_apps,
 }
+SEES_A_LOST_GPU = {"version", "help-query-gpu", "query-gpu"}
+RENAMED_SINCE = 610
 
 
 def _mig(request: Request, path: str) -> Answer:
@@ -145,6 +186,8 @@ def _mig(request: Request, path: str) -> Answer:
     from . import mig, mig_tables
 
     state = DriverState.load(path)
+    if state.lost:
+        return LOST, FELL_OFF
     without = _without_mig(state, request)
     if without is not None:
         return without, NOT_FOUND
@@ -152,6 +195,10 @@ def _mig(request: Request, path: str) -> Answer:
     for option, listing in mig_tables.LISTINGS.items():
         if option in request:
             return listing(state, selection)
+    if "lcip" in request:
+        from .mig_compute import list_compute_profiles
+
+        return list_compute_profiles(state, selection)
     for option, change in mig.CHANGES.items():
         if option in request:
             with updated(path) as state:

@@ -11,8 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DRIVER_VERSION = "580.126.09"
-CUDA_VERSION = "13.0"
+CUDA_VERSIONS = {"580": "13.0", "590": "13.1", "595": "13.2", "610": "13.3"}
+"""By driver branch, as `--version` of each prints it."""
+UNKNOWN = "[Unknown Error]"
 BUS_ID = "00000000:01:00.0"
 IDLE, BUSY = 0x1, 0x0
 
@@ -81,6 +82,21 @@ def _reading(name: str) -> Callable[[DriverState], Value]:
     return read
 
 
+def _clock(name: str, lock: str) -> Callable[[DriverState], Value]:
+    """Return a clock: while a client is there no higher than its lock, which may be no number at all."""
+
+    def read(state: DriverState) -> Value:
+        value: int = getattr(state.model.busy if state.clients else state.model.idle, name)
+        upper = (getattr(state, lock) or "").rpartition(",")[2]
+        return min(value, int(upper)) if state.clients and upper.isdigit() else value
+
+    return read
+
+
+def _power_limit(state: DriverState) -> str:
+    return f"{state.power_limit_w:.2f}"
+
+
 def _of_model(name: str) -> Callable[[DriverState], Value]:
     def read(state: DriverState) -> Value:
         value: Value = getattr(state.model, name)
@@ -112,7 +128,7 @@ def _event_reasons(state: DriverState) -> str:
 
 GPU_FIELDS: dict[str, Field] = {
     "timestamp": Field(timestamp, help='When the query was made, as "YYYY/MM/DD HH:MM:SS.msec".'),
-    "driver_version": Field(_fixed(DRIVER_VERSION)),
+    "driver_version": Field(lambda state: state.driver_version),
     "count": Field(_fixed(1), help="How many GPUs the system has."),
     "name": Field(lambda state: state.gpu_name),
     "serial": Field(_ecc("0000000000000")),
@@ -174,14 +190,14 @@ GPU_FIELDS: dict[str, Field] = {
     "power.draw": Field(_reading("power_w"), "W"),
     "power.draw.average": Field(_reading("power_w"), "W"),
     "power.draw.instant": Field(_reading("power_w"), "W"),
-    "power.limit": Field(_of_model("power_limit_w"), "W"),
-    "enforced.power.limit": Field(_of_model("power_limit_w"), "W"),
+    "power.limit": Field(_power_limit, "W"),
+    "enforced.power.limit": Field(_power_limit, "W"),
     "power.default_limit": Field(_of_model("power_limit_w"), "W"),
     "power.min_limit": Field(_of_model("power_min_w"), "W"),
     "power.max_limit": Field(_of_model("power_limit_w"), "W"),
-    "clocks.current.graphics": Field(_reading("sm_clock_mhz"), "MHz"),
-    "clocks.current.sm": Field(_reading("sm_clock_mhz"), "MHz"),
-    "clocks.current.memory": Field(_reading("memory_clock_mhz"), "MHz"),
+    "clocks.current.graphics": Field(_clock("sm_clock_mhz", "clock_lock"), "MHz"),
+    "clocks.current.sm": Field(_clock("sm_clock_mhz", "clock_lock"), "MHz"),
+    "clocks.current.memory": Field(_clock("memory_clock_mhz", "memory_clock_lock"), "MHz"),
     "clocks.max.graphics": Field(_of_model("max_sm_clock_mhz"), "MHz"),
     "clocks.max.sm": Field(_of_model("max_sm_clock_mhz"), "MHz"),
     "clocks.max.memory": Field(_of_model("max_memory_clock_mhz"), "MHz"),
@@ -228,9 +244,13 @@ def gpu_header(names: list[str]) -> str:
 
 
 def gpu_row(state: DriverState, names: list[str], form: Format) -> str:
-    """Return one sample as a CSV line."""
-    fields = [GPU_FIELDS[name] for name in names]
-    return ", ".join(_cell(field.read(state), field.unit, form) for field in fields) + "\n"
+    """Return one sample as a CSV line; of a lost GPU nothing is known."""
+    frozen: dict[str, Value] = {each.column: each.text for each in state.frozen}
+    if state.lost:
+        frozen = dict.fromkeys(names, UNKNOWN)
+    fields = {name: GPU_FIELDS[name] for name in names}
+    values = [(frozen[name] if name in frozen else fields[name].read(state), fields[name].unit) for name in names]
+    return ", ".join(_cell(value, unit, form) for value, unit in values) + "\n"
 
 
 def canonical_gpu_field(name: str) -> str | None:
@@ -272,4 +292,5 @@ def _titled(name: str, unit: str) -> str:
 def _cell(value: Value, unit: str, form: Format) -> str:
     if value is None:
         return "[N/A]"
-    return f"{value} {unit}" if unit and form.units else str(value)
+    text = str(value)
+    return f"{text} {unit}" if unit and form.units and not text.startswith("[") else text

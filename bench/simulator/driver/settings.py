@@ -22,6 +22,8 @@ HELD = (
     "the device and retry the command or reboot the system to make MIG mode effective.\n"
 )
 
+REBOOT = f"Reboot the system or try nvidia-smi --gpu-reset to make MIG mode effective on GPU {BUS_ID}\n"
+
 
 def set_persistence(state: DriverState, value: str) -> Answer:
     """Answer `-pm 0|1`."""
@@ -29,10 +31,11 @@ def set_persistence(state: DriverState, value: str) -> Answer:
     if not state.privileged:
         return _unable("set persistence mode", "Insufficient Permissions", NO_PERMISSION)
     word = "Enabled" if wanted else "Disabled"
+    how = " via daemon" if state.holder == "nvidia-persistenced" else ""
     if wanted == state.persistence:
         return f"Persistence mode is already {word} for GPU {BUS_ID}.\nAll done.\n", OK
     state.persistence = wanted
-    return f"{word} persistence mode for GPU {BUS_ID}.\nAll done.\n", OK
+    return f"{word} persistence mode{how} for GPU {BUS_ID}.\nAll done.\n", OK
 
 
 def set_compute_mode(state: DriverState, value: str) -> Answer:
@@ -61,6 +64,9 @@ def set_mig(state: DriverState, value: str) -> Answer:
         state.mig_pending = wanted
     elif state.instances or (state.in_use and not state.model.mig_needs_reset):
         return _unable(f"{verb} MIG Mode", "In use by another client", IN_USE)
+    elif state.passed_through and state.model.mig_needs_reset:
+        state.mig_pending = wanted
+        return _mig_waits(f"{verb} state for GPU {BUS_ID}:Not Supported\n{REBOOT}")
     else:
         return _switch_mig(state, verb, wanted)
     return _mig_done(state, verb)
@@ -70,10 +76,13 @@ def _switch_mig(state: DriverState, verb: str, wanted: bool) -> Answer:
     """Change the mode; on Ampere it stays pending where the reset that it needs is impossible."""
     state.mig_pending = wanted
     if state.in_use:
-        where = f"pending {verb} state for GPU {BUS_ID}"
-        return f"Warning: MIG mode is in {where}:In use by another client\n{HELD}All done.\n", OK
+        return _mig_waits(f"{verb} state for GPU {BUS_ID}:In use by another client\n{HELD}")
     state.mig_enabled = wanted
     return _mig_done(state, verb)
+
+
+def _mig_waits(why: str) -> Answer:
+    return f"Warning: MIG mode is in pending {why}All done.\n", OK
 
 
 def _mig_done(state: DriverState, verb: str) -> Answer:

@@ -14,13 +14,6 @@ from .row import Row, from_word, kinds, to_word
 FIRST_PID = 4194305
 """Above every `pid_max` that Linux allows (2^22): no signal to a modelled process can hit a real one."""
 SERVER_MEMORY_MIB = 30
-MPS_CLIENT_LIMIT = 48
-"""Clients of one MPS server from Volta to CUDA 13.0; the modelled driver is R580."""
-SM_GRANULE = 2
-
-
-class RefusedError(Exception):
-    """The modelled CUDA driver turned a client away; the text is the name of the CUDA error."""
 
 
 class Client(Row):
@@ -44,6 +37,15 @@ class Daemon(Row):
     server_pid: int | None = None
     server_uid: int | None = None
     server_percentage: float = 100.0
+    faulty: bool = False
+    """The server handles a client's fatal error: no new clients until those that it hit have gone."""
+
+
+class FrozenColumn(Row):
+    """A column of `--query-gpu` that reads the same for ever: a hung sensor, or `[Unknown Error]`."""
+
+    column: str
+    text: str
 
 
 class ComputeInstance(Row):
@@ -75,6 +77,18 @@ class DriverState:
     persistence: bool = True
     privileged: bool = True
     """Whether the caller may change the device, as root may."""
+    monitors_mig: bool = True
+    """Whether the caller may list MIG instances: the right to read /dev/nvidia-caps/nvidia-cap2."""
+    passed_through: bool = False
+    """Whether this is a virtual machine: no GPU reset and no power cap."""
+    lost: bool = False
+    """Whether the GPU has fallen off the bus."""
+    driver_version: str = "580.126.09"
+    time_slice: str = "Default"
+    clock_lock: str | None = None
+    """What the SM clock was locked to, `MIN,MAX` in MHz as the caller wrote it."""
+    memory_clock_lock: str | None = None
+    power_cap_w: float | None = None
     holder: str | None = None
     """A process that holds the device without computing on it: a monitor, the persistence daemon."""
     next_pid: int = FIRST_PID
@@ -85,6 +99,7 @@ class DriverState:
         self.instances: list[GpuInstance] = []
         self.daemons: list[Daemon] = []
         self.clients: list[Client] = []
+        self.frozen: list[FrozenColumn] = []
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> DriverState:
@@ -109,6 +124,8 @@ class DriverState:
                     state.daemons.append(Daemon.from_words(words))
                 case "client":
                     state.clients.append(Client.from_words(words))
+                case "frozen":
+                    state.frozen.append(FrozenColumn.from_words(words))
                 case _:
                     setattr(state, name, from_word(words[0], known[name]))
         return state
@@ -121,6 +138,7 @@ class DriverState:
             lines += [["compute", *ci.words()] for ci in gi.compute]
         lines += [["daemon", *daemon.words()] for daemon in self.daemons]
         lines += [["client", *client.words()] for client in self.clients]
+        lines += [["frozen", *frozen.words()] for frozen in self.frozen]
         return "".join(f"{' '.join(line)}\n" for line in lines)
 
     def without_clients(self) -> DriverState:
@@ -143,6 +161,21 @@ class DriverState:
     def in_use(self) -> bool:
         """Whether anything holds the device: a reset and a change of MIG mode are then impossible."""
         return bool(self.clients or self.holder or any(daemon.server_pid for daemon in self.daemons))
+
+    @property
+    def power_limit_w(self) -> float:
+        """The power limit in force."""
+        return self.model.power_limit_w if self.power_cap_w is None else self.power_cap_w
+
+    def forget_settings(self) -> None:
+        """Put back what lives only in a loaded driver: compute mode, locks, power cap, time-slice policy."""
+        self.compute_mode, self.time_slice = "Default", "Default"
+        self.clock_lock = self.memory_clock_lock = self.power_cap_w = None
+
+    def unload_if_unused(self) -> None:
+        """Forget the settings if nothing keeps the driver loaded; MIG instances were seen to live on."""
+        if not (self.persistence or self.in_use):
+            self.forget_settings()
 
     def take_pid(self) -> int:
         """Hand out a process id that no real process can have."""
@@ -193,32 +226,24 @@ class DriverState:
         """Open a context on `device` (GPU or MIG UUID) for a process, through MPS if a daemon listens for it.
 
         Raise RefusedError where CUDA would: no such device, a MIG-cut GPU asked for whole, exclusive or
-        prohibited compute mode, MPS server full.
+        prohibited compute mode, MPS server full or handling a fault.
         """
+        from .cuda import admit
+
         client = Client(pid, name, device, memory_mib, mps_pipe_directory, active_thread_percentage)
-        device_sms(self, device)
         daemon = self.daemon_of(client)
-        self._admit(daemon)
+        admit(self, device, daemon)
         if daemon is not None:
             self.start_server(daemon, os.getuid())
         self.clients.append(client)
         return client
 
-    def _admit(self, daemon: Daemon | None) -> None:
-        """Raise RefusedError if compute mode or the size of an MPS server forbid one more client."""
-        if daemon is not None and len(self.clients_of(daemon)) >= MPS_CLIENT_LIMIT:
-            raise RefusedError("CUDA_ERROR_MPS_MAX_CLIENTS_REACHED")
-        beside = [client for client in self.clients if daemon is None or self.daemon_of(client) != daemon]
-        taken = self.compute_mode == "Exclusive_Process" and (beside or self._foreign_servers(daemon))
-        if self.compute_mode == "Prohibited" or taken:
-            raise RefusedError("CUDA_ERROR_DEVICE_UNAVAILABLE")
-
-    def _foreign_servers(self, daemon: Daemon | None) -> list[Daemon]:
-        return [other for other in self.daemons if other.server_pid is not None and other != daemon]
-
     def remove_client(self, pid: int) -> None:
-        """Close the contexts of process `pid`; fine if it has none."""
+        """Close the contexts of process `pid`; fine if it has none. A faulty server left alone is well again."""
         self.clients = [client for client in self.clients if client.pid != pid]
+        for daemon in self.daemons:
+            if daemon.faulty and not self.clients_of(daemon):
+                self.replace_daemon(daemon, daemon.replace(faulty=False))
 
 
 def create(path: str | os.PathLike[str], model: str, gpu_uuid: str) -> DriverState:
@@ -246,6 +271,7 @@ class _Update:
 
     def __exit__(self, error: object, *_: object) -> None:
         try:
+            self._state.unload_if_unused()
             if error is None and self._state.to_text() != self._before:
                 _save(self._path, self._state)
         finally:
@@ -262,49 +288,3 @@ def _save(path: str | os.PathLike[str], state: DriverState) -> None:
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(state.to_text())
     os.replace(temporary, path)
-
-
-def _mig_device(state: DriverState, uuid: str) -> tuple[GpuInstance, ComputeInstance]:
-    """Return the MIG device of that UUID; RefusedError if there is none, as for the whole of a cut GPU."""
-    for gi in state.instances:
-        for ci in gi.compute:
-            if ci.uuid == uuid:
-                return gi, ci
-    raise RefusedError("CUDA_ERROR_NO_DEVICE")
-
-
-def device_sms(state: DriverState, device: str) -> int:
-    """Return the SMs of a GPU or MIG UUID; RefusedError where CUDA would see no device."""
-    if device == state.gpu_uuid and not state.mig_enabled:
-        return state.model.sms
-    gi, ci = _mig_device(state, device)
-    profile = state.profile(gi)
-    return profile.sms if ci.slices == profile.compute_slices else ci.slices * state.model.slice_sms
-
-
-def memory_mib(state: DriverState, device: str) -> int:
-    """Return the memory that jobs on a GPU or MIG UUID can allocate between them, in MiB."""
-    if device == state.gpu_uuid and not state.mig_enabled:
-        return state.model.memory_mib - state.model.reserved_mib
-    gi, _ = _mig_device(state, device)
-    return state.profile(gi).memory_mib
-
-
-def granted_sms(
-    state: DriverState,
-    device_uuid: str,
-    active_thread_percentage: float | None = None,
-    pipe_directory: str | None = None,
-) -> int:
-    """Return the SM count that a tenant with this environment would see.
-
-    A percentage counts only under a live daemon for that device, can only tighten the server's own, and
-    is rounded down to whole granules, never below one.
-    """
-    whole = device_sms(state, device_uuid)
-    daemon = state.daemon_of(Client(0, "", device_uuid, 0, pipe_directory))
-    if daemon is None:
-        return whole
-    default = daemon.server_percentage if daemon.server_pid else daemon.active_thread_percentage
-    percentage = min(default, active_thread_percentage if active_thread_percentage is not None else 100.0)
-    return max(SM_GRANULE, int(whole * percentage / 100) // SM_GRANULE * SM_GRANULE)
