@@ -51,7 +51,8 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
         _refuse_unproven(active)
         yield active
     finally:
-        restore(Journal.read(switch.device) or journal, switch)
+        with uninterrupted():
+            restore(Journal.read(switch.device) or journal, switch)  # on disk it names the instances that are ours
 
 
 def recover(switch: Switch) -> Journal | None:
