@@ -167,7 +167,9 @@ def test_the_default_pipe_directory_in_sight_matters_where_the_tenant_points_now
 def test_an_instance_has_the_memory_of_its_profile(machine, pair):
     with entered(Mig(), machine.switch) as active:
         grants, seen = truth(active, pair, [42, 42])
+        untold = active.confirm(grants, [replace(seen[0], memory_total_mib=None), seen[1]])
         evidence = failed(active.confirm(grants, [replace(seen[0], memory_total_mib=80000), seen[1]]))
+    assert not failed(untold)
     assert evidence == {"memory of resnet50-training in MiB, within 10%": (40192, 80000)}
 
 
