@@ -189,7 +189,8 @@ def co_run(
 
 def _identity(job: _Running) -> Identity:
     seen = job.log.events.identity or {}
-    known = {key: seen.get(key) for key in Identity.__dataclass_fields__ if key in seen}
+    told = Identity.__dataclass_fields__.keys() - {"tenant", "host_pids"}  # these two are not for a job to say
+    known = {key: seen[key] for key in told if key in seen}
     pids = job.handle.host_pids() if job.handle else ()
     return Identity(tenant=job.tenant.name, host_pids=pids, **known)
 

@@ -51,6 +51,7 @@ class Grant:
     mounts: tuple[Mount, ...] = ()
     share: str | None = None
     sm_count: int | None = None  # SMs the tenant must see, where the mode fixes them; None: the whole device
+    memory_mib: int | None = None  # memory the tenant must see, where the mode gives it a device of its own
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,13 @@ class Identity:
     memory_total_mib: int | None = None
     mps_pipe_directory: str | None = None
     mps_active_thread_percentage: float | None = None
+    mps_in_container_default: bool | None = None  # whether /tmp/nvidia-mps is there for the tenant
     host_pids: tuple[int, ...] = ()
+
+    @property
+    def said_nothing(self) -> bool:
+        """Whether the tenant sent no `identity`; its process ids are the launcher's word."""
+        return self == Identity(self.tenant, host_pids=self.host_pids)
 
 
 class ActiveMode(Protocol):

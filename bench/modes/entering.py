@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol, assert_never
 
 from bench.errors import BenchError, DeviceError, ModeUnavailable, RestoreError
@@ -50,7 +51,8 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
         _refuse_unproven(active)
         yield active
     finally:
-        restore(journal, switch)
+        with uninterrupted():
+            restore(Journal.read(switch.device) or journal, switch)  # on disk it names the instances that are ours
 
 
 def recover(switch: Switch) -> Journal | None:
@@ -67,10 +69,10 @@ def restore(journal: Journal, switch: Switch) -> None:
     A call may fail where it had nothing to undo, so only the device's state decides. Ctrl-C waits for the end.
     """
     with uninterrupted():
-        failures = [failure for call in journal.undo if (failure := _failure(call, switch))]
+        failures = [failure for call in journal.undo if (failure := _failure(call, journal, switch))]
         now = _observed_after(journal, switch)
         daemon_left = pipe_directory(switch.device).exists()
-        if now != journal.before or daemon_left:
+        if not _is_put_back(now, journal) or daemon_left:
             state = f"  it was {journal.before},\n  it is {now}\n"
             daemon = f"  our MPS daemon is still in {pipe_directory(switch.device)}\n" if daemon_left else ""
             raise RestoreError(
@@ -81,12 +83,31 @@ def restore(journal: Journal, switch: Switch) -> None:
         Journal.close(switch.device)
 
 
-def _failure(call: Call, switch: Switch) -> str | None:
+def _failure(call: Call, journal: Journal, switch: Switch) -> str | None:
     try:
-        switch.run(call)
+        ours = _of_ours_only(call, journal, switch)
+        if ours is not None:
+            switch.run(ours)
     except BenchError as error:
         return str(error)
     return None
+
+
+def _of_ours_only(call: Call, journal: Journal, switch: Switch) -> Call | None:
+    """Name our own MIG instances to the helper that destroys them; None where there are only other people's."""
+    if call.helper != "disable_mig":
+        return call
+    there = observe(switch.device).instances
+    ours = [str(instance[1]) for instance in there if journal.owns(instance)]
+    if ours:
+        return Call(call.helper, ("--instances", ",".join(ours), *call.options))
+    return None if there else call
+
+
+def _is_put_back(now: DeviceState, journal: Journal) -> bool:
+    """Whether the device is as it was, but for MIG instances that somebody else made meanwhile."""
+    theirs = tuple(instance for instance in now.instances if not journal.owns(instance))
+    return now == replace(journal.before, instances=theirs)
 
 
 def _observed_after(journal: Journal, switch: Switch) -> DeviceState:

@@ -9,14 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.gpu.device import Device
-from bench.gpu.mps import MpsControl
+from bench.gpu.mps import MpsControl, MpsStatus
 from bench.gpu.sm_counts import known_sm_count
+from bench.gpu.smi import ComputeApp
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
 from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState, observe
-from bench.modes.proof import no_server_evidence, state_evidence, tenant_evidence
+from bench.modes.proof import (
+    PIPE_VARIABLE,
+    processes,
+    server_evidence,
+    state_evidence,
+    tenant_evidence,
+    whole_granules,
+)
 from bench.modes.switch import Switch
-from bench.modes.whole import PIPE_VARIABLE, make_whole, restore_whole
+from bench.modes.whole import make_whole, restore_whole
 from bench.plan.mode import Mps, MpsEqual
 from bench.plan.model import Mix
 
@@ -34,7 +42,6 @@ class MpsGpu:
 
     def __post_init__(self) -> None:
         self.pipe_directory = pipe_directory(self.device)
-        self._known_servers: tuple[int, ...] = ()
         self.control = MpsControl(self.device.tool_environment, self.pipe_directory)
 
     @property
@@ -57,11 +64,9 @@ class MpsGpu:
 
     def verify(self) -> None:
         """Ask device and daemon again."""
-        percentage = self.control.default_active_thread_percentage()
-        answer = Evidence("MPS daemon answers: default thread percentage", 100.0, percentage,
-                          Grade.READ_BACK, percentage == 100.0)  # fmt: skip
-        state = state_evidence(observe(self.device), "Default", "Disabled")
-        self.evidence = (*state, no_server_evidence(self.device), answer)
+        status = self.control.status()
+        servers = status.servers if status else ()
+        self.evidence = self._device_evidence(status, processes(self.device), servers)
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the daemon's pipe directory, and its limits where the mode has any."""
@@ -69,15 +74,29 @@ class MpsGpu:
         return (grant,) * len(mix.jobs)
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
-        """Check every tenant from the inside and, by the daemon's list of clients, from the outside."""
-        clients = frozenset(pid for server in self._servers() for pid in self.control.client_list(server))
-        return (*tenant_evidence(self.device, grants, identities),
-                *(_membership(seen, clients) for seen in identities))  # fmt: skip
+        """Check every tenant from the inside and, by the daemon's list of clients, from the outside.
 
-    def _servers(self) -> tuple[int, ...]:
-        """Return the daemon's servers; the first client starts one, and it stays until the daemon quits."""
-        self._known_servers = self._known_servers or self.control.server_list()
-        return self._known_servers
+        The daemon's server must be the one that the driver sees, and a thread percentage must show as fewer SMs.
+        """
+        status, apps = self.control.status(), processes(self.device)
+        servers = status.servers if status else ()
+        clients = frozenset(pid for server in servers for pid in self.control.client_list(server))
+        return (
+            *self._device_evidence(status, apps, servers),
+            *tenant_evidence(self.device, grants, identities, apps),
+            *(_by_client_list(seen, clients) for seen in identities),
+            *(_by_process_table(seen, servers, apps) for seen in identities),
+            *(_by_environment(seen, self.pipe_directory) for seen in identities if not seen.said_nothing),
+        )
+
+    def _device_evidence(
+        self, status: MpsStatus | None, apps: Sequence[ComputeApp], servers: Sequence[int]
+    ) -> tuple[Evidence, ...]:
+        percentage = status.default_active_thread_percentage if status else None
+        answer = Evidence("MPS daemon answers: default thread percentage", 100.0, percentage,
+                          Grade.READ_BACK, percentage == 100.0)  # fmt: skip
+        state = state_evidence(observe(self.device), "Default", "Disabled")
+        return (*state, server_evidence(apps, servers), answer)
 
     def _grant(self, tenants: int) -> Grant:
         environment = {PIPE_VARIABLE: str(self.pipe_directory)}
@@ -96,7 +115,7 @@ class MpsGpu:
 
     def _sm_count(self, percentage: int | None) -> int | None:
         whole = known_sm_count(self.device.name)
-        return None if whole is None or percentage is None else whole * percentage // 100
+        return None if whole is None or percentage is None else whole_granules(whole, percentage)
 
 
 def pipe_directory(device: Device) -> Path:
@@ -104,7 +123,27 @@ def pipe_directory(device: Device) -> Path:
     return device.state_folder / "mps" / "pipe"
 
 
-def _membership(seen: Identity, clients: frozenset[int]) -> Evidence:
-    claim = f"{seen.tenant} is a client of the MPS server"
+def _by_client_list(seen: Identity, clients: frozenset[int]) -> Evidence:
+    claim = f"{seen.tenant} is a client of the MPS server, by the daemon's list"
     found = sorted(clients.intersection(seen.host_pids))
     return Evidence(claim, list(seen.host_pids), found, Grade.READ_BACK, bool(found))
+
+
+def _by_process_table(seen: Identity, servers: Sequence[int], apps: Sequence[ComputeApp]) -> Evidence:
+    """Look for our server beside the tenant in the driver's table; a tenant alone there takes time slices.
+
+    Where this runs in a container the table shows no process of ours, and cannot contradict.
+    """
+    listed = {app.pid for app in apps}
+    ours = sorted(listed.intersection(servers))
+    blind = not ours and not listed.intersection(seen.host_pids)
+    claim = f"our MPS server computes beside {seen.tenant}, by the driver's process table"
+    claim += ", which shows no process of ours" if blind else ""
+    return Evidence(claim, sorted(servers), ours, Grade.REQUESTED_ONLY if blind else Grade.READ_BACK,
+                    blind or bool(ours))  # fmt: skip
+
+
+def _by_environment(seen: Identity, pipe: Path) -> Evidence:
+    found = seen.mps_pipe_directory
+    claim = f"{seen.tenant} looks for the daemon in our pipe directory"
+    return Evidence(claim, str(pipe), found, Grade.SEEN_BY_TENANT, found in (None, str(pipe)))

@@ -7,6 +7,9 @@ from bench.gpu.device import Device
 from bench.gpu.smi import NvidiaSmi
 from bench.gpu.values import text_or_none
 
+Instance = tuple[str, int, int]
+"""A MIG instance as the device lists it: profile, id, first slice."""
+
 _FIELDS = ("compute_mode", "mig.mode.current", "mig.mode.pending")
 
 
@@ -17,7 +20,7 @@ class DeviceState:
     compute_mode: str | None
     mig_mode: str | None
     mig_pending: str | None
-    instances: tuple[tuple[str, int, int], ...] = ()
+    instances: tuple[Instance, ...] = ()
 
     @property
     def is_whole(self) -> bool:

@@ -1,15 +1,24 @@
-"""Evidence that several modes share: comparing what was asked for with what device and tenants show."""
+"""Evidence that several modes share: comparing what was asked for with what device and tenants show.
+
+A tenant that cannot tell something does not contradict, and its evidence says so; one that says nothing at all is
+looked for among the processes that the driver knows, and where it is not found its mode is not proven.
+"""
 
 from collections.abc import Iterator, Sequence
 
 from bench.gpu.device import Device
 from bench.gpu.sm_counts import known_sm_count
-from bench.gpu.smi import NvidiaSmi
+from bench.gpu.smi import ComputeApp, NvidiaSmi
 from bench.modes.contract import Evidence, Grade, Grant, Identity
 from bench.modes.observe import DeviceState
 
+PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
+DEFAULT_PIPE = "/tmp/nvidia-mps"
 MPS_SERVER = "nvidia-cuda-mps-server"
-SM_GRANULE = 2  # a thread percentage is rounded to whole SMs; which way differs by board
+SM_GRANULE = 2  # an MPS thread percentage gives whole pairs of SMs (TPCs)
+MEMORY_TOLERANCE = (
+    0.1  # CUDA shows a little less than the driver's table; profiles differ by a factor of 1.5 or more
+)
 
 
 def state_evidence(state: DeviceState, compute_mode: str, mig_mode: str) -> tuple[Evidence, ...]:
@@ -21,35 +30,93 @@ def state_evidence(state: DeviceState, compute_mode: str, mig_mode: str) -> tupl
     )
 
 
-def no_server_evidence(device: Device) -> Evidence:
-    """Ask who computes on the device: before our first job, an MPS server can only be somebody else's."""
-    apps = NvidiaSmi(device.tool_environment).compute_apps(device.uuid)
-    servers = [app.pid for app in apps if (app.process_name or "").endswith(MPS_SERVER)]
-    return Evidence("MPS servers on the device", [], servers, Grade.READ_BACK, not servers)
+def processes(device: Device) -> list[ComputeApp]:
+    """Ask the driver who computes on the device."""
+    return NvidiaSmi(device.tool_environment).compute_apps(device.uuid)
 
 
-def tenant_evidence(device: Device, grants: Sequence[Grant], identities: Sequence[Identity]) -> Iterator[Evidence]:
-    """Compare each tenant's view with its grant: the device's UUID, and the number of SMs."""
+def server_evidence(apps: Sequence[ComputeApp], ours: Sequence[int] = ()) -> Evidence:
+    """Compare the MPS servers on the device with our own; another one can only be somebody else's.
+
+    Where this runs in a container the driver names processes by the host's ids or not at all, so a server of ours
+    need not be seen here; the daemon's own list vouches for it.
+    """
+    servers = sorted(app.pid for app in apps if (app.process_name or "").endswith(MPS_SERVER) or app.pid in ours)
+    return Evidence("MPS servers on the device", sorted(ours), servers, Grade.READ_BACK, set(servers) <= set(ours))
+
+
+def tenant_evidence(
+    device: Device, grants: Sequence[Grant], identities: Sequence[Identity], apps: Sequence[ComputeApp]
+) -> Iterator[Evidence]:
+    """Compare each tenant's view with its grant: the device's UUID, its SMs, and its memory where that is cut."""
     for grant, seen in zip(grants, identities, strict=True):
+        if seen.said_nothing:
+            yield process_evidence(seen, apps)
+            continue
         yield uuid_evidence(grant, seen)
-        expected = grant.sm_count if grant.sm_count is not None else known_sm_count(device.name)
-        yield sm_evidence(seen, expected)
+        yield sm_evidence(seen, grant.sm_count if grant.sm_count is not None else known_sm_count(device.name))
+        if grant.memory_mib is not None:
+            yield memory_evidence(seen, grant.memory_mib)
+
+
+def process_evidence(seen: Identity, apps: Sequence[ComputeApp]) -> Evidence:
+    """Look for a silent tenant among the processes on the device: all that the host can know of it."""
+    found = sorted({app.pid for app in apps}.intersection(seen.host_pids))
+    claim = f"{seen.tenant} computes on the device; the tenant said nothing, the driver lists its process"
+    return Evidence(claim, list(seen.host_pids), found, Grade.HOST_ONLY, bool(found))
 
 
 def uuid_evidence(grant: Grant, seen: Identity) -> Evidence:
     """Compare the UUID; a tenant that cannot tell (an old torch) does not contradict."""
-    holds = seen.device_uuid in (None, grant.device_id)
-    grade = Grade.HOST_ONLY if seen.device_uuid is None else Grade.SEEN_BY_TENANT
-    return Evidence(f"device UUID of {seen.tenant}", grant.device_id, seen.device_uuid, grade, holds)
+    claim = f"device UUID of {seen.tenant}"
+    if seen.device_uuid is None:
+        return _untold(claim, grant.device_id)
+    return _equal(claim, grant.device_id, seen.device_uuid, Grade.SEEN_BY_TENANT)
 
 
 def sm_evidence(seen: Identity, expected: int | None) -> Evidence:
     """Compare the SM count within one granule; on a board whose count is unknown the value is only kept."""
-    grade = Grade.HOST_ONLY if seen.sm_count is None else Grade.SEEN_BY_TENANT
-    comparable = expected is not None and seen.sm_count is not None
-    holds = not comparable or abs(int(seen.sm_count or 0) - int(expected or 0)) <= SM_GRANULE
-    return Evidence(f"SM count of {seen.tenant}", expected, seen.sm_count, grade, holds)
+    claim = f"SM count of {seen.tenant}, within one granule of {SM_GRANULE} SMs"
+    if seen.sm_count is None:
+        return _untold(claim, expected)
+    holds = expected is None or abs(seen.sm_count - expected) <= SM_GRANULE
+    return Evidence(claim, expected, seen.sm_count, Grade.SEEN_BY_TENANT, holds)
 
 
-def _equal(claim: str, expected: str, observed: str | None, grade: Grade) -> Evidence:
+def memory_evidence(seen: Identity, expected_mib: int) -> Evidence:
+    """Compare the memory (MiB) that a tenant sees with what a MIG instance of its profile has."""
+    claim = f"memory of {seen.tenant} in MiB, within {MEMORY_TOLERANCE:.0%}"
+    if seen.memory_total_mib is None:
+        return _untold(claim, expected_mib)
+    holds = abs(seen.memory_total_mib - expected_mib) <= MEMORY_TOLERANCE * expected_mib
+    return Evidence(claim, expected_mib, seen.memory_total_mib, Grade.SEEN_BY_TENANT, holds)
+
+
+def outside_mps(grants: Sequence[Grant], identities: Sequence[Identity]) -> Iterator[Evidence]:
+    """Check that no tenant can have become an MPS client by accident.
+
+    CUDA looks for a daemon where CUDA_MPS_PIPE_DIRECTORY points, and in /tmp/nvidia-mps where it is not set; the
+    container toolkit mounts the host's one unasked. So a tenant that sees it must point to our empty directory.
+    """
+    for grant, seen in zip(grants, identities, strict=True):
+        if seen.said_nothing:
+            continue
+        expected, pipe = grant.environment[PIPE_VARIABLE], seen.mps_pipe_directory
+        claim = f"{seen.tenant} is outside MPS: its pipe directory is an empty one of ours"
+        yield Evidence(claim, expected, pipe, Grade.SEEN_BY_TENANT, pipe in (None, expected))
+        visible = seen.mps_in_container_default
+        claim = f"{DEFAULT_PIPE} is there for {seen.tenant}, which matters only where it points nowhere else"
+        yield Evidence(claim, False, visible, Grade.SEEN_BY_TENANT, not visible or pipe == expected)
+
+
+def whole_granules(sm_count: int, percentage: float) -> int:
+    """Return the SMs that a thread percentage gives: rounded down to whole granules, and one at least."""
+    return max(1, int(sm_count * percentage / 100) // SM_GRANULE) * SM_GRANULE
+
+
+def _untold(claim: str, expected: object) -> Evidence:
+    return Evidence(f"{claim}: the tenant did not say", expected, None, Grade.REQUESTED_ONLY, holds=True)
+
+
+def _equal(claim: str, expected: str | None, observed: str | None, grade: Grade) -> Evidence:
     return Evidence(claim, expected, observed, grade, observed == expected)

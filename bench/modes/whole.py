@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.gpu.device import Device
-from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
+from bench.modes.contract import Evidence, Grant, Identity, Mount
 from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState, observe
-from bench.modes.proof import no_server_evidence, state_evidence, tenant_evidence
+from bench.modes.proof import (
+    PIPE_VARIABLE,
+    outside_mps,
+    processes,
+    server_evidence,
+    state_evidence,
+    tenant_evidence,
+)
 from bench.modes.switch import Switch
 from bench.plan.mode import Mode
 from bench.plan.model import Mix
-
-PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 
 
 @dataclass
@@ -43,7 +48,7 @@ class WholeGpu:
     def verify(self) -> None:
         """Ask again what was changed, and who computes there: an MPS server would make clients of our jobs."""
         state = state_evidence(self._untouched or observe(self.device), "Default", "Disabled")
-        self.evidence = (*state, no_server_evidence(self.device))
+        self.evidence = (*state, server_evidence(processes(self.device)))
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the whole device, and an empty pipe directory.
@@ -57,9 +62,14 @@ class WholeGpu:
         return (grant,) * len(mix.jobs)
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
-        """Check that each tenant sees the whole device, and no MPS daemon's directory."""
-        shared = tuple(_outside_mps(grant, seen) for grant, seen in zip(grants, identities, strict=True))
-        return (*tenant_evidence(self.device, grants, identities), *shared)
+        """Check that the device is still an ordinary one, and that each tenant sees it whole and no MPS daemon."""
+        apps = processes(self.device)
+        return (
+            *state_evidence(observe(self.device), "Default", "Disabled"),
+            server_evidence(apps),
+            *tenant_evidence(self.device, grants, identities, apps),
+            *outside_mps(grants, identities),
+        )
 
 
 def make_whole(switch: Switch, before: DeviceState) -> None:
@@ -70,17 +80,16 @@ def make_whole(switch: Switch, before: DeviceState) -> None:
 
 
 def restore_whole(before: DeviceState, allow_reset: bool) -> tuple[Call, ...]:
-    """Return the calls that put back compute mode and MIG mode, in the reverse order of `make_whole`."""
+    """Return the calls that put back compute mode and MIG mode, in the reverse order of `make_whole`.
+
+    Compute mode is changed with MIG off only, so MIG is turned off first: it is on again where an earlier attempt
+    to put things back failed half-way.
+    """
+    reset = ("--allow-reset",) if allow_reset else ()
     calls = []
     if before.compute_mode not in (None, "Default"):
+        calls += [Call("disable_mig", reset)] if before.mig_mode == "Enabled" else []
         calls.append(Call("setup_time_slicing", ("--compute-mode", before.compute_mode)))
     if before.mig_mode == "Enabled":
-        calls.append(Call("setup_mig", ("--allow-reset",) if allow_reset else ()))
+        calls.append(Call("setup_mig", reset))
     return tuple(calls)
-
-
-def _outside_mps(grant: Grant, seen: Identity) -> Evidence:
-    expected = grant.environment[PIPE_VARIABLE]
-    holds = seen.mps_pipe_directory in (None, expected)
-    claim = f"{seen.tenant} is outside MPS: its pipe directory is an empty one of ours"
-    return Evidence(claim, expected, seen.mps_pipe_directory, Grade.SEEN_BY_TENANT, holds)

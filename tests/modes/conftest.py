@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,13 +17,25 @@ from bench.simulator.driver.state import updated
 from bench.simulator.machine import simulated_device
 
 LOGGED = """#!/bin/sh
-if [ $# -gt 0 ]; then
-    echo "{tool} $*" >>{log}
-    exec {real} "$@"
-fi
-said=$(cat)
-echo "{tool} <<< $said" >>{log}
-echo "$said" | {real}
+if [ $# -gt 0 ]; then said="$*"; else input=$(cat) && said="<<< $input"; fi
+echo "{tool} $said" >>{folder}/effects
+work() {{ if [ $# -gt 0 ]; then {real} "$@"; else echo "$input" | {real}; fi; }}
+case " $said " in
+*" -mig "* | *" -c "* | *" -cgi "* | *" -dci"* | *" -dgi"* | " -d "* | *"<<< quit"*)
+    n=0
+    echo >>{folder}/count
+    while read -r _; do n=$((n + 1)); done <{folder}/count
+    [ ! -e {folder}/copies_of ] || {{ read -r from to <{folder}/copies_of && cp -r "$from" "$to/$n"; }}
+    [ ! -e {folder}/armed ] || read -r at way <{folder}/armed
+    [ "$n" != "$at" ] || case $way in
+        fails) echo "Unknown Error" && exit 255 ;;
+        lies) echo "All done." && exit 0 ;;
+        hangs) exec sleep 60 ;;
+        killed) work "$@" && kill -KILL $$ ;;
+        interrupted) kill -INT {runner} ;;
+    esac ;;
+esac
+work "$@"
 """
 
 
@@ -53,6 +66,19 @@ class Machine:
     def faults(self, *rules: dict[str, Any]) -> None:
         """What the driver's tools will get wrong from now on."""
         self.fault_file.write_text(json.dumps(rules))
+
+    def arm(self, at: int, way: str) -> None:
+        """Spoil the change of this number, counted from 1; what was recorded so far is forgotten."""
+        self.effects.unlink(missing_ok=True)
+        self.effects.with_name("count").unlink(missing_ok=True)
+        self.effects.with_name("armed").write_text(f"{at} {way}\n")
+
+    def keep_copies(self, folder: Path | None) -> None:
+        """Copy the device's state folder to a numbered one in `folder` before each change from now on."""
+        link = self.effects.with_name("copies_of")
+        link.unlink(missing_ok=True)
+        if folder is not None:
+            link.write_text(f"{self.device.state_folder} {folder}\n")
 
     def changes(self) -> list[str]:
         """Every command so far that changes the device, in order, without the GPU's UUID."""
@@ -93,7 +119,7 @@ def _logged(device: Device, folder: Path) -> Device:
     logged.mkdir(exist_ok=True)
     for real in tools.iterdir():
         script = logged / real.name
-        script.write_text(LOGGED.format(tool=real.name, log=folder / "effects", real=real))
+        script.write_text(LOGGED.format(tool=real.name, folder=folder, real=real, runner=os.getpid()))
         script.chmod(0o755)
     return replace(device, environment={"PATH": f"{logged}:{device.environment['PATH']}"})
 

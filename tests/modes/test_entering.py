@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import DeviceError, ModeUnavailable
 from bench.gpu.inventory import cpu_device
-from bench.modes.contract import Grade
+from bench.modes.contract import Grade, Identity
 from bench.modes.entering import entered, recover
 from bench.modes.journal import Journal
 from bench.modes.mps import pipe_directory
@@ -186,4 +186,6 @@ def test_the_cpu_has_nothing_to_switch(machine, pair):
     with entered(CpuShared(), switch) as active:
         assert [grant.device_id for grant in active.tenancy(pair)] == [None, None]
         assert [each.grade for each in active.evidence] == [Grade.HOST_ONLY]
+        seen = [Identity("a", device_name="cpu"), Identity("b", device_uuid="GPU-1")]
+        assert [each.holds for each in active.confirm(active.tenancy(pair), seen)] == [True, False]
     assert machine.changes() == []

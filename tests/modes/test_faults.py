@@ -1,7 +1,4 @@
-"""A tool that fails, lies or hangs at any one effect: an error of the right class, and the device as it was.
-
-The table has a row for each command that changes the device, in the order in which a visit issues them.
-"""
+"""What the tools refuse, or what is missing, is told with an error of the right class; the device is as it was."""
 
 import pytest
 
@@ -9,86 +6,14 @@ from bench.errors import DeviceError, ModeUnavailable, RestoreError, SetupError
 from bench.gpu.smi import NvidiaSmi
 from bench.modes.entering import entered, recover
 from bench.modes.helpers import Call, run_helper
-from bench.modes.journal import Journal
-from bench.modes.mps import pipe_directory
-from bench.plan.mode import Mig, Mps, TimeSlicing
+from bench.plan.mode import Mig, Mps
 
 SMI, MPS = "nvidia-smi", "nvidia-cuda-mps-control"
-GOING_IN = [
-    (TimeSlicing(), SMI, "-c DEFAULT"),
-    (Mps(), SMI, "-c DEFAULT"),
-    (Mps(), MPS, "-d"),
-    (Mig(), SMI, "-c DEFAULT"),
-    (Mig(), SMI, "-mig 1"),
-    (Mig(), SMI, "-cgi"),
-]
-GOING_OUT = [
-    (TimeSlicing(), SMI, "-c EXCLUSIVE_PROCESS"),
-    (Mps(), MPS, "quit"),
-    (Mps(), SMI, "-c EXCLUSIVE_PROCESS"),
-    (Mig(), SMI, "-dci"),
-    (Mig(), SMI, "-dgi"),
-    (Mig(), SMI, "-mig 0"),
-    (Mig(), SMI, "-c EXCLUSIVE_PROCESS"),
-]
-WAYS = {
-    "fails": {"action": "fail", "rc": 255, "text": "Unknown Error\n"},
-    "lies": {"action": "lie", "text": "All done.\n"},
-    "hangs": {"action": "hang", "seconds": 2.5},  # the helpers wait for 1 s
-}
-
-
-def name(row):
-    return getattr(row, "label", row)
-
-
-@pytest.fixture(autouse=True)
-def impatience(request, monkeypatch):
-    """Let helpers wait for 1 s only, where they would wait in vain."""
-    if "way" in request.fixturenames and request.getfixturevalue("way") != "fails":
-        monkeypatch.setenv("GPU_CONFIGS_TIMEOUT_S", "1")
-
-
-def rule(tool, match, way, **limits):
-    return {"tool": tool, "match": match, **WAYS[way], **limits}
-
-
-@pytest.fixture
-def exclusive(machine):
-    """A machine on which every mode has something to change."""
-    machine.change(compute_mode="Exclusive_Process")
-    return machine
 
 
 def visit(machine, mode, mix):
     with entered(mode, machine.switch) as active:
         active.tenancy(mix)
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("mode", "tool", "match"), GOING_IN, ids=name)
-def test_a_fault_on_the_way_in(exclusive, pair, mode, tool, match, way):
-    before = exclusive.state()
-    exclusive.faults(rule(tool, match, way, times=1))
-    with pytest.raises(DeviceError, match=r"exit code 1 of: .*gpu_configs/\w+\.sh --gpu GPU-"):
-        visit(exclusive, mode, pair)
-    assert exclusive.state() == before
-    assert Journal.read(exclusive.device) is None
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize(("mode", "tool", "match"), GOING_OUT, ids=name)
-def test_a_fault_on_the_way_out_is_told_and_can_be_mended(exclusive, pair, mode, tool, match, way):
-    before = exclusive.state()
-    exclusive.faults(rule(tool, match, way))
-    with pytest.raises(RestoreError, match=r"mode restore --device simulated:a100-80gb") as told:
-        visit(exclusive, mode, pair)
-    assert mode.label in str(told.value)
-    assert Journal.read(exclusive.device).mode == mode.label
-    exclusive.faults()
-    assert recover(exclusive.switch).mode == mode.label
-    assert exclusive.state() == before
-    assert not pipe_directory(exclusive.device).exists()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +71,7 @@ def test_instances_that_could_not_be_destroyed_are_not_handed_out(machine, pair)
     one = pair.model_copy(update={"jobs": pair.jobs[:1]})
     with entered(Mig(), machine.switch) as active:
         active.tenancy(pair)
-        machine.faults(rule(SMI, "-dgi", "fails", times=1))
+        machine.faults({"tool": SMI, "match": "-dgi", "action": "fail", "rc": 255, "times": 1})
         with pytest.raises(DeviceError):
             active.tenancy(one)
         granted = {grant.device_id for grant in active.tenancy(pair)}

@@ -8,7 +8,7 @@ from bench.modes.contract import Grade, Identity
 from bench.modes.entering import entered
 from bench.plan.mode import Exclusive, Mig, Mps, MpsEqual, TimeSlicing
 from bench.plan.model import Mix
-from bench.simulator.driver.state import updated
+from bench.simulator.driver.state import Daemon, updated
 
 
 def truth(active, mix, sm_counts):
@@ -18,6 +18,7 @@ def truth(active, mix, sm_counts):
         Identity(
             tenant, device_uuid=grant.device_id, sm_count=sms,
             mps_pipe_directory=grant.environment["CUDA_MPS_PIPE_DIRECTORY"], host_pids=(5000000 + slot,),
+            memory_total_mib=grant.memory_mib or 80000, mps_in_container_default=False,
         )
         for slot, (tenant, grant, sms) in enumerate(zip(mix.tenants, grants, sm_counts, strict=True))
     ]  # fmt: skip
@@ -61,7 +62,7 @@ def test_honest_tenants_are_believed_and_others_are_not(machine, pair, mode, sm_
         disconnect(machine)
     assert not failed(honest)
     assert Grade.SEEN_BY_TENANT in {each.grade for each in honest}
-    assert list(failed(small)) == ["SM count of resnet50-training"]
+    assert list(failed(small)) == ["SM count of resnet50-training, within one granule of 2 SMs"]
     assert failed(elsewhere) == {"device UUID of bert-base-training": (grants[1].device_id, "GPU-other")}
 
 
@@ -81,16 +82,129 @@ def test_a_tenant_that_silently_missed_mps_is_found_out(machine, pair):
         connect(machine, grants[:1], seen[:1])
         evidence = active.confirm(grants, seen)
         disconnect(machine)
-    assert failed(evidence) == {"bert-base-training is a client of the MPS server": ([5000001], [])}
+    assert failed(evidence) == {
+        "bert-base-training is a client of the MPS server, by the daemon's list": ([5000001], [])
+    }
+
+
+def test_a_tenant_beside_which_the_driver_sees_no_server_of_ours_takes_time_slices(machine, pair):
+    """The daemon is asked, and the driver as well: two witnesses that do not know of each other."""
+    with entered(Mps(), machine.switch) as active:
+        grants, seen = truth(active, pair, [108, 108])
+        with updated(machine.state_file) as state:
+            for identity in seen:
+                state.add_client(identity.host_pids[0], "python", machine.device.uuid, 500)
+        evidence = failed(active.confirm(grants, seen))
+        disconnect(machine)
+    assert len([claim for claim in evidence if "by the daemon's list" in claim]) == 2
+    assert len([claim for claim in evidence if "by the driver's process table" in claim]) == 2
+
+
+def test_where_the_driver_shows_no_process_of_ours_the_daemon_alone_vouches(machine, pair):
+    """In a container `--query-compute-apps` is empty or has the host's pids."""
+    with entered(Mps(), machine.switch) as active:
+        grants, seen = truth(active, pair, [108, 108])
+        connect(machine, grants, seen)
+        empty = "gpu_uuid, pid, process_name, used_gpu_memory [MiB]\n"
+        machine.faults({"tool": "nvidia-smi", "match": "compute-apps", "action": "lie", "text": empty})
+        evidence = active.confirm(grants, seen)
+        machine.faults()
+        disconnect(machine)
+    assert not failed(evidence)
+    blind = [each for each in evidence if "shows no process of ours" in each.claim]
+    assert [each.grade for each in blind] == [Grade.REQUESTED_ONLY] * 2
+
+
+def test_a_daemon_that_died_proves_nothing(machine, pair):
+    with entered(Mps(), machine.switch) as active:
+        grants, seen = truth(active, pair, [108, 108])
+        connect(machine, grants, seen)
+        machine.change(daemons=[])
+        evidence = failed(active.confirm(grants, seen))
+        disconnect(machine)
+    assert evidence["MPS daemon answers: default thread percentage"] == (100.0, None)
 
 
 def test_a_tenant_that_cannot_tell_does_not_contradict_but_counts_for_less(machine, pair):
     with entered(TimeSlicing(), machine.switch) as active:
         grants = active.tenancy(pair)
-        evidence = active.confirm(grants, [Identity(tenant) for tenant in pair.tenants])
+        evidence = active.confirm(grants, [Identity(tenant, device_name="GPU") for tenant in pair.tenants])
     assert not failed(evidence)
-    sizes = [each for each in evidence if each.claim.startswith(("SM count", "device UUID"))]
-    assert {each.grade for each in sizes} == {Grade.HOST_ONLY}
+    untold = [each for each in evidence if each.claim.endswith("the tenant did not say")]
+    assert len(untold) == 4
+    assert {(each.observed, each.grade) for each in untold} == {(None, Grade.REQUESTED_ONLY)}
+
+
+@pytest.mark.parametrize("mode", [Exclusive(), TimeSlicing(), Mps(), Mig()], ids=lambda mode: mode.label)
+def test_a_tenant_that_says_nothing_is_proven_from_the_host_or_not_at_all(machine, pair, mode):
+    with entered(mode, machine.switch) as active:
+        grants, seen = truth(active, pair, [108, 108])
+        silent = [Identity(each.tenant, host_pids=each.host_pids) for each in seen]
+        unproven = failed(active.confirm(grants, silent))
+        connect(machine, grants, silent)
+        evidence = active.confirm(grants, silent)
+        disconnect(machine)
+    assert not failed(evidence)
+    of_tenants = [each for each in evidence if "the tenant said nothing" in each.claim]
+    assert [each.grade for each in of_tenants] == [Grade.HOST_ONLY] * 2
+    assert {claim for claim in unproven if "the tenant said nothing" in claim} == {
+        each.claim for each in of_tenants
+    }
+
+
+def test_the_default_pipe_directory_in_sight_matters_where_the_tenant_points_nowhere_else(machine, pair):
+    with entered(TimeSlicing(), machine.switch) as active:
+        grants, seen = truth(active, pair, [108, 108])
+        pointing = active.confirm(grants, [replace(each, mps_in_container_default=True) for each in seen])
+        lost = replace(seen[0], mps_in_container_default=True, mps_pipe_directory=None)
+        evidence = active.confirm(grants, [lost, seen[1]])
+    assert not failed(pointing)
+    ((claim, values),) = failed(evidence).items()
+    assert claim.startswith("/tmp/nvidia-mps is there for resnet50-training")
+    assert values == (False, True)
+
+
+def test_an_instance_has_the_memory_of_its_profile(machine, pair):
+    with entered(Mig(), machine.switch) as active:
+        grants, seen = truth(active, pair, [42, 42])
+        untold = active.confirm(grants, [replace(seen[0], memory_total_mib=None), seen[1]])
+        evidence = failed(active.confirm(grants, [replace(seen[0], memory_total_mib=80000), seen[1]]))
+    assert not failed(untold)
+    assert evidence == {"memory of resnet50-training in MiB, within 10%": (40192, 80000)}
+
+
+FOREIGN = [
+    (TimeSlicing(), {"compute_mode": "Exclusive_Process"}, "compute mode"),
+    (Mps(), {"compute_mode": "Prohibited"}, "compute mode"),
+    (Mig(), {"compute_mode": "Exclusive_Process"}, "compute mode"),
+]
+
+
+@pytest.mark.parametrize(("mode", "change", "claim"), FOREIGN, ids=lambda each: getattr(each, "label", ""))
+def test_what_somebody_changes_after_the_mode_was_entered_spoils_the_trial(machine, pair, mode, change, claim):
+    with entered(mode, machine.switch) as active:
+        grants, seen = truth(active, pair, [108, 108])
+        connect(machine, grants, seen)
+        machine.change(**change)
+        evidence = failed(active.confirm(grants, seen))
+        disconnect(machine)
+        machine.change(compute_mode="Default")
+    assert claim in evidence
+
+
+@pytest.mark.parametrize("mode", [Exclusive(), Mps(), Mig()], ids=lambda mode: mode.label)
+def test_a_foreign_server_that_comes_later_spoils_the_trial(machine, pair, mode):
+    with entered(mode, machine.switch) as active:
+        grants, seen = truth(active, pair, [108, 108])
+        connect(machine, grants, seen)
+        theirs = Daemon(4194400, "/run/theirs", machine.device.uuid, server_pid=4194401, server_uid=0)
+        with updated(machine.state_file) as state:
+            state.daemons.append(theirs)
+        evidence = failed(active.confirm(grants, seen))
+        with updated(machine.state_file) as state:
+            state.daemons.remove(theirs)
+        disconnect(machine)
+    assert 4194401 in evidence["MPS servers on the device"][1]
 
 
 def test_the_limits_of_equal_mps_shares(machine, pair):
