@@ -15,8 +15,8 @@ from bench.modes.mig_layout import Placed, plan_layout
 from bench.modes.observe import DeviceState, observe
 from bench.modes.proof import (
     PIPE_VARIABLE,
+    look,
     outside_mps,
-    processes,
     server_evidence,
     state_evidence,
     tenant_evidence,
@@ -90,7 +90,7 @@ class MigGpu:
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         """Check that just our instances are there, and that each tenant sees its own, of the right size."""
-        state, apps = observe(self.device), processes(self.device)
+        state, apps = look(self.device)
         return (
             *state_evidence(state, "Default", "Enabled"),
             self._layout_evidence(state),

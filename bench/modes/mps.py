@@ -5,6 +5,7 @@ clients is asked in every trial, and a thread percentage must show as a smaller 
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from bench.gpu.sm_counts import known_sm_count
 from bench.gpu.smi import ComputeApp
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
 from bench.modes.helpers import Call
-from bench.modes.observe import DeviceState, observe
+from bench.modes.observe import DeviceState
 from bench.modes.proof import (
     PIPE_VARIABLE,
-    processes,
+    look,
     server_evidence,
     state_evidence,
     tenant_evidence,
@@ -64,9 +65,8 @@ class MpsGpu:
 
     def verify(self) -> None:
         """Ask device and daemon again."""
-        status = self.control.status()
-        servers = status.servers if status else ()
-        self.evidence = self._device_evidence(status, processes(self.device), servers)
+        status, _ = self._ask_daemon()
+        self.evidence = self._device_evidence(status, *look(self.device))
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the daemon's pipe directory, and its limits where the mode has any."""
@@ -78,25 +78,33 @@ class MpsGpu:
 
         The daemon's server must be the one that the driver sees, and a thread percentage must show as fewer SMs.
         """
-        status, apps = self.control.status(), processes(self.device)
+        with ThreadPoolExecutor(1) as pool:  # daemon and driver are asked side by side
+            daemon = pool.submit(self._ask_daemon)
+            state, apps = look(self.device)
+            status, clients = daemon.result()
         servers = status.servers if status else ()
-        clients = frozenset(pid for server in servers for pid in self.control.client_list(server))
         return (
-            *self._device_evidence(status, apps, servers),
+            *self._device_evidence(status, state, apps),
             *tenant_evidence(self.device, grants, identities, apps),
             *(_by_client_list(seen, clients) for seen in identities),
             *(_by_process_table(seen, servers, apps) for seen in identities),
             *(_by_environment(seen, self.pipe_directory) for seen in identities if not seen.said_nothing),
         )
 
+    def _ask_daemon(self) -> tuple[MpsStatus | None, frozenset[int]]:
+        """Return what the daemon says of itself, and the clients of its servers."""
+        status = self.control.status()
+        servers = status.servers if status else ()
+        return status, frozenset(pid for server in servers for pid in self.control.client_list(server))
+
     def _device_evidence(
-        self, status: MpsStatus | None, apps: Sequence[ComputeApp], servers: Sequence[int]
+        self, status: MpsStatus | None, state: DeviceState, apps: Sequence[ComputeApp]
     ) -> tuple[Evidence, ...]:
         percentage = status.default_active_thread_percentage if status else None
         answer = Evidence("MPS daemon answers: default thread percentage", 100.0, percentage,
                           Grade.READ_BACK, percentage == 100.0)  # fmt: skip
-        state = state_evidence(observe(self.device), "Default", "Disabled")
-        return (*state, server_evidence(apps, servers), answer)
+        servers = status.servers if status else ()
+        return (*state_evidence(state, "Default", "Disabled"), server_evidence(apps, servers), answer)
 
     def _grant(self, tenants: int) -> Grant:
         environment = {PIPE_VARIABLE: str(self.pipe_directory)}

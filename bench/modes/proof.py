@@ -5,12 +5,13 @@ looked for among the processes that the driver knows, and where it is not found 
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from bench.gpu.device import Device
 from bench.gpu.sm_counts import known_sm_count
 from bench.gpu.smi import ComputeApp, NvidiaSmi
 from bench.modes.contract import Evidence, Grade, Grant, Identity
-from bench.modes.observe import DeviceState
+from bench.modes.observe import DeviceState, observe
 
 PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 DEFAULT_PIPE = "/tmp/nvidia-mps"
@@ -33,6 +34,13 @@ def state_evidence(state: DeviceState, compute_mode: str, mig_mode: str) -> tupl
 def processes(device: Device) -> list[ComputeApp]:
     """Ask the driver who computes on the device."""
     return NvidiaSmi(device.tool_environment).compute_apps(device.uuid)
+
+
+def look(device: Device) -> tuple[DeviceState, list[ComputeApp]]:
+    """Ask for the device's state and its processes side by side; each question waits for a process of its own."""
+    with ThreadPoolExecutor(1) as pool:
+        apps = pool.submit(processes, device)
+        return observe(device), apps.result()
 
 
 def server_evidence(apps: Sequence[ComputeApp], ours: Sequence[int] = ()) -> Evidence:

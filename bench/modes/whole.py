@@ -9,6 +9,7 @@ from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState, observe
 from bench.modes.proof import (
     PIPE_VARIABLE,
+    look,
     outside_mps,
     processes,
     server_evidence,
@@ -63,9 +64,9 @@ class WholeGpu:
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         """Check that the device is still an ordinary one, and that each tenant sees it whole and no MPS daemon."""
-        apps = processes(self.device)
+        state, apps = look(self.device)
         return (
-            *state_evidence(observe(self.device), "Default", "Disabled"),
+            *state_evidence(state, "Default", "Disabled"),
             server_evidence(apps),
             *tenant_evidence(self.device, grants, identities, apps),
             *outside_mps(grants, identities),
