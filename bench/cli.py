@@ -4,6 +4,7 @@ Imports of the other rooms wait until a verb runs, so that `--help` answers at o
 """
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,11 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+GC_THRESHOLDS = (
+    100_000,
+    50,
+    50,
+)  # searching for cycles among all that the libraries hold took a quarter of a report
 EXIT_OK, EXIT_FAILURES, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
 MODULE = "python -m bench"
 RUN_EXAMPLES = """\
@@ -60,6 +66,7 @@ def main(arguments: Sequence[str] | None = None, program: str = MODULE) -> int:
 
 
 def _conduct(options: argparse.Namespace) -> int:
+    gc.set_threshold(*GC_THRESHOLDS)
     from bench.errors import BenchError, SetupError
 
     verb: Callable[[argparse.Namespace], int] = options.verb

@@ -65,8 +65,8 @@ class MpsGpu:
 
     def verify(self) -> None:
         """Ask device and daemon again."""
-        status, _ = self._ask_daemon()
-        self.evidence = self._device_evidence(status, *look(self.device))
+        status, _, state, apps = self._ask()
+        self.evidence = self._device_evidence(status, state, apps)
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the daemon's pipe directory, and its limits where the mode has any."""
@@ -78,10 +78,7 @@ class MpsGpu:
 
         The daemon's server must be the one that the driver sees, and a thread percentage must show as fewer SMs.
         """
-        with ThreadPoolExecutor(1) as pool:  # daemon and driver are asked side by side
-            daemon = pool.submit(self._ask_daemon)
-            state, apps = look(self.device)
-            status, clients = daemon.result()
+        status, clients, state, apps = self._ask()
         servers = status.servers if status else ()
         return (
             *self._device_evidence(status, state, apps),
@@ -90,6 +87,13 @@ class MpsGpu:
             *(_by_process_table(seen, servers, apps) for seen in identities),
             *(_by_environment(seen, self.pipe_directory) for seen in identities if not seen.said_nothing),
         )
+
+    def _ask(self) -> tuple[MpsStatus | None, frozenset[int], DeviceState, list[ComputeApp]]:
+        """Ask daemon and driver side by side."""
+        with ThreadPoolExecutor(1) as pool:
+            daemon = pool.submit(self._ask_daemon)
+            state, apps = look(self.device)
+            return (*daemon.result(), state, apps)
 
     def _ask_daemon(self) -> tuple[MpsStatus | None, frozenset[int]]:
         """Return what the daemon says of itself, and the clients of its servers."""

@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLUMN_IN, PAGE_IN = 3.4, 7.0
 """Widths of one column and of a page of print, inches."""
-PNG_DPI = 200
+PNG_DPI = 150
 GREY = "#595959"
 
 # Okabe & Ito (2008), "Color Universal Design": told apart with every common form of colour blindness.
