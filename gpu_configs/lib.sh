@@ -174,7 +174,20 @@ destroy_instances() {
     change mig -i "$gpu" -dci -gi "$1"
     ((code == 0)) || [[ $said == *"instances found: Not Found"* ]] || refuse "nvidia-smi mig -dci" "nvidia-smi mig -lci"
     change mig -i "$gpu" -dgi -gi "$1"
-    ((code == 0)) || refuse "nvidia-smi mig -dgi" "nvidia-smi mig -lgi"
+    ((code == 0)) || refuse_to_destroy "$1"
+}
+
+# refuse_to_destroy LIST: what is in use by its own compute instances is not in use by others: -dci did not work.
+refuse_to_destroy() {
+    local answer=$said status=$code place
+    local -a ci_name=()
+    list_compute_instances
+    for place in "${!ci_name[@]}"; do
+        [[ ,$1, != *,$((place / 16)),* ]] ||
+            die $FAILED "GPU instance $((place / 16)) still has a compute instance after -dci" "nvidia-smi mig -i $gpu -lci"
+    done
+    said=$answer code=$status
+    refuse "nvidia-smi mig -dgi" "nvidia-smi mig -lgi"
 }
 
 # list_compute_instances: fill ci_name, indexed by 16 * GPU instance + compute instance.

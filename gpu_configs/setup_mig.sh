@@ -89,29 +89,37 @@ undo_pending() {
 
 # roll_back REASON: destroy what this call created, and turn the mode off again if this call turned it on.
 roll_back() {
-    local id made=''
-    list_instances
-    for id in "${!gi_name[@]}"; do
-        [[ ,$before == *,$id,* ]] || made+=,$id
-    done
+    local made
+    find_made
     if [[ -n $made ]]; then
-        smi mig -i "$gpu" -dci -gi "${made#,}"
-        smi mig -i "$gpu" -dgi -gi "${made#,}"
+        smi mig -i "$gpu" -dci -gi "$made"
+        smi mig -i "$gpu" -dgi -gi "$made"
     fi
     [[ $mode_changed == no ]] || smi -i "$gpu" -mig 0
     check_rolled_back "$1"
     die $FAILED "$1; rolled back" "nvidia-smi mig -i $gpu -lgip shows what is free; try the biggest first, or other places"
 }
 
+# find_made: set `made` to the ids of the instances that this call has to answer for: new ones that lie where it was to
+# put some (what somebody else made meanwhile lies elsewhere), and replaced ones that are still there.
+find_made() {
+    local id
+    made=''
+    list_instances
+    for id in "${!gi_name[@]}"; do
+        [[ ,$before != *,$id,* ]] || continue
+        [[ ,$layout, != *,${gi_profile[id]}:${gi_start[id]},* && ,$replace, != *,$id,* ]] || made+=,$id
+    done
+    made=${made#,}
+}
+
 # check_rolled_back REASON: a rollback can fail as well as what it undoes.
 check_rolled_back() {
-    local left
+    local made=''
     observe
-    gi_name=()
-    [[ $mig_mode != Enabled ]] || list_instances
-    printf -v left '%s,' "${!gi_name[@]}"
-    [[ $left == "$before" && ($mode_changed == no || $mig_mode == Disabled) ]] ||
-        die $FAILED "$1; the rollback failed, too: MIG is $mig_mode with instances ${left%,}" "${0%/*}/disable_mig.sh --gpu $gpu"
+    [[ $mig_mode != Enabled ]] || find_made
+    [[ -z $made && ($mode_changed == no || $mig_mode == Disabled) ]] ||
+        die $FAILED "$1; the rollback failed, too: MIG is $mig_mode with instances ${made:-of others}" "${0%/*}/disable_mig.sh --gpu $gpu"
 }
 
 # destroy_replaced: destroy those instances of --replace that are there, and strike them off the list.

@@ -10,10 +10,11 @@ TWO_HALVES = ("--layout", "9:0,9:4", "--allow-reset")
 
 
 def cut(gpu, *layout):
-    """Cut the GPU behind the helpers' back."""
+    """Cut the GPU behind the helpers' back; without a layout it is in MIG mode and whole."""
     tool = gpu.folder / "bin" / "nvidia-smi"
     subprocess.run([tool, "-mig", "1"], check=True, capture_output=True)
-    subprocess.run([tool, "mig", "-cgi", ",".join(layout), "-C"], check=True, capture_output=True)
+    if layout:
+        subprocess.run([tool, "mig", "-cgi", ",".join(layout), "-C"], check=True, capture_output=True)
 
 
 def starts(gpu):
@@ -120,6 +121,18 @@ def test_a_rollback_leaves_foreign_instances_and_the_mode(a100):
     assert a100.state.mig_enabled
 
 
+def test_a_rollback_leaves_what_others_made_meanwhile(a100):
+    cut(a100)
+    tool = a100.folder / "bin" / "nvidia-smi"
+    real = tool.rename(tool.with_name("real-nvidia-smi"))
+    tool.write_text(f'#!/bin/sh\ncase "$*" in *-cgi*) {real} mig -cgi 14:4 -C ;; esac\nexec {real} "$@"\n')
+    tool.chmod(0o755)
+    done = a100.run("setup_mig.sh", *TWO_HALVES)
+    assert done.returncode == 1
+    assert "rolled back" in done.stderr and "rollback failed" not in done.stderr
+    assert starts(a100) == [(14, 4)]
+
+
 def test_says_when_the_rollback_fails_too(a100):
     a100.fail(tool="nvidia-smi", match="-dci", action="fail", rc=255, text="Unknown Error\n")
     done = a100.run("setup_mig.sh", "--layout", "9:0,9:4,19:6", "--allow-reset")
@@ -209,9 +222,9 @@ def test_disable_clears_a_pending_mode(a100, result):
     assert not a100.state.mig_pending
 
 
-@pytest.mark.parametrize(("lie", "code"), [("-dgi", 1), ("-mig 0", 1)])
-def test_disable_notices_that_the_driver_lied(a100, lie, code):
+@pytest.mark.parametrize("lie", ["-dci", "-dgi", "-mig 0"])
+def test_disable_notices_that_the_driver_lied(a100, lie):
     cut(a100, "9:0")
     a100.fail(tool="nvidia-smi", match=lie, action="lie", text="All done.\n")
-    flags = ("--keep-mode",) if lie == "-dgi" else ("--allow-reset",)
-    assert a100.run("disable_mig.sh", *flags).returncode == code
+    flags = ("--allow-reset",) if lie == "-mig 0" else ("--keep-mode",)
+    assert a100.run("disable_mig.sh", *flags).returncode == 1
