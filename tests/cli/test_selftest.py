@@ -6,6 +6,8 @@ import os
 import platform
 import signal
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from bench.gpu.captures import read_capture
 from bench.store.reference import REFERENCE_FOLDER, masked
 from bench.store.run_folder import RunFolder
 
+ROOT = Path(__file__).parents[2]
 SMI, MPS = "nvidia-smi", "nvidia-cuda-mps-control"
 
 
@@ -32,7 +35,26 @@ def selftest(place):
 @pytest.fixture
 def kept(place):
     """The one folder that was kept."""
-    return lambda: next((place.folder / "kept").glob("[!.]*"))
+    return lambda: kept_in(place.folder)
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """A selftest that nobody disturbed: what it printed, and the folder below which all of it lies."""
+    with tempfile.TemporaryDirectory(
+        prefix="b", dir="/tmp"
+    ) as folder:  # short: an MPS socket must fit in 107 bytes
+        command = [sys.executable, "-m", "bench", "selftest", "--device", "simulated:a100-80gb", "--quiet"]
+        done = subprocess.run(
+            [*command, "--output", f"{folder}/kept"], env={**os.environ, "BENCH_STATE_DIR": f"{folder}/s"},
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        yield done, Path(folder)
+
+
+def kept_in(folder):
+    (kept,) = (folder / "kept").glob("[!.]*")
+    return kept
 
 
 def evidence(folder):
@@ -49,10 +71,9 @@ def nvidia_smi(place, *arguments):
     subprocess.run([tool, *arguments], env=place.environment(), check=True, capture_output=True)
 
 
-def test_every_claim_holds_on_the_simulated_device(place, selftest, kept):
-    done = selftest()
+def test_every_claim_holds_on_the_simulated_device(finished):
+    done, folder = finished[0], kept_in(finished[1])
     assert (done.returncode, done.stderr) == (0, "")
-    folder = kept()
     assert folder.name.startswith("selftest-simulated-nvidia-a100-sxm4-80gb-2")
     document = evidence(folder)
     assert (document["holds"], document["simulated"]) == (True, True)
@@ -71,9 +92,8 @@ def test_every_claim_holds_on_the_simulated_device(place, selftest, kept):
     assert all(rate["rate"] > 0 for rate in document["rates"])
 
 
-def test_what_is_kept_is_a_run_with_what_the_driver_printed(selftest, kept):
-    selftest()
-    folder = kept()
+def test_what_is_kept_is_a_run_with_what_the_driver_printed(finished):
+    folder = kept_in(finished[1])
     trials = list(RunFolder.open(folder / "run").trials())
     assert [trial.status for trial in trials] == ["ok"] * 5
     assert json.loads((folder / "doctor.json").read_text())["modes"]
@@ -90,15 +110,15 @@ def test_what_is_kept_is_a_run_with_what_the_driver_printed(selftest, kept):
     assert len(apps.output.splitlines()) == 3
 
 
-def test_nothing_kept_tells_whose_machine_it_was(place, selftest, kept):
-    selftest()
-    texts = {file: file.read_text() for file in kept().rglob("*") if file.is_file() and file.suffix != ".parquet"}
-    (uuid,) = (folder.name for folder in place.folder.glob("s/GPU-*"))
-    marks = [uuid, str(place.folder), str(REFERENCE_FOLDER.parents[1]), platform.node(), str(Path.home()) + "/"]
+def test_nothing_kept_tells_whose_machine_it_was(finished):
+    kept = kept_in(finished[1])
+    texts = {file: file.read_text() for file in kept.rglob("*") if file.is_file() and file.suffix != ".parquet"}
+    (uuid,) = (folder.name for folder in finished[1].glob("s/GPU-*"))
+    marks = [uuid, str(finished[1]), str(ROOT), platform.node(), f"{Path.home()}/"]
     told = [(file.name, mark) for file, text in texts.items() for mark in marks if mark in text]
     assert not told
     assert any("GPU-xxxxxxxx" in text for text in texts.values())
-    assert not list(kept().rglob("*.log"))
+    assert not list(kept.rglob("job-*.log"))
 
 
 @pytest.mark.parametrize(
