@@ -19,7 +19,8 @@ _TIMEOUT_S = 30.0
 _LOG_LINES = 200
 _APPS = ("--query-compute-apps=gpu_uuid,pid,process_name,used_gpu_memory", "--format=csv,nounits")
 _DAEMON_QUESTIONS = ("get_default_active_thread_percentage", "get_server_list", "ps", "lspart")
-_HEADER = re.compile(r"# (?P<command>.*) \(exit code (?P<status>\S+)\)")
+_ERROR = "# stderr: "
+_HEADER = re.compile(r"# (?P<command>.*) \(exit code (?P<status>-?\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,20 @@ class Capture:
 
     @property
     def text(self) -> str:
-        """The command in a line of its own, then all that was printed."""
+        """The command in a line of its own, then all that was printed, errors last and told apart."""
         head = f"# {self.answer.command} (exit code {self.answer.status})\n"
-        return head + self.answer.output + self.answer.errors
+        errors = (f"{_ERROR}{line}\n" for line in self.answer.errors.splitlines())
+        return "".join([head, self.answer.output, *errors])
 
 
 def read_capture(text: str) -> Answer:
-    """Read the text of a capture, both streams as its output; raises ValueError where it is none."""
+    """Read the text of a capture; raises ValueError where it is none."""
     first, _, printed = text.partition("\n")
     head = _HEADER.fullmatch(first)
     if head is None:
         raise ValueError(f"no capture of a tool's output: it begins with {first!r}")
-    return Answer(head["command"], int(head["status"]), printed, "")
+    output, *errors = printed.split(_ERROR)
+    return Answer(head["command"], int(head["status"]), output, "".join(errors))
 
 
 def at_rest(device: Device, fields: Iterable[str]) -> list[Capture]:

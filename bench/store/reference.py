@@ -47,6 +47,16 @@ def masked(text: str) -> str:
     return _CUT_PATH.sub(r".../\1", _PATH.sub(r".../\1", text))
 
 
+def make_output(output: Path) -> None:
+    """Make the folder that evidence goes to; raises SetupError where nothing can be written into it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise _unwritable(output, error) from error
+
+
 def keep_reference(output: Path, name: str, files: Mapping[str, str], run: RunFolder) -> Path:
     """Write texts and the run's plan, records and tables into a folder under `output`, and return that folder.
 
@@ -64,7 +74,11 @@ def keep_reference(output: Path, name: str, files: Mapping[str, str], run: RunFo
         return temporary.rename(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise SetupError(f"{folder}: {error.strerror}; name another folder with --output DIR") from error
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> SetupError:
+    return SetupError(f"{folder}: {error.strerror}; name another folder with --output DIR")
 
 
 def _texts_of(run: RunFolder) -> dict[str, str]:

@@ -36,7 +36,7 @@ from bench.plan.schedule import Role, Schedule, Trial
 from bench.progress import Progress
 from bench.report.selftest_page import selftest_page
 from bench.rig import Rig, find_device
-from bench.store.reference import REFERENCE_FOLDER, keep_reference, masked
+from bench.store.reference import REFERENCE_FOLDER, keep_reference, make_output, masked
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
 from bench.telemetry.parse import SAMPLED_FIELDS
@@ -52,6 +52,7 @@ def selftest(options: argparse.Namespace) -> int:
     device = find_device(options.device or "auto")
     output = Path(options.output) if options.output else REFERENCE_FOLDER
     _refuse(device, output)
+    make_output(output)
     doctor = diagnose(device.selector).as_document()
     conduct = partial(_conduct, output=output, doctor=doctor, until_s=began_s + options.within)
     with tempfile.TemporaryDirectory(prefix="selftest-") as scratch:

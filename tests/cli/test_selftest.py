@@ -205,7 +205,7 @@ def test_simulated_answers_are_not_kept_among_measured_ones(selftest, output):
 def test_a_folder_that_cannot_be_written_is_told(place, selftest):
     (place.folder / "file").write_text("")
     done = selftest(output=place.folder / "file")
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout) == (2, "")
     assert "--output DIR" in done.stderr
 
 

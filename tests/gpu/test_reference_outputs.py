@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 
 from bench.errors import BenchError
-from bench.gpu.captures import read_capture
+from bench.gpu.captures import Capture, read_capture
 from bench.gpu.failures import refusal
-from bench.gpu.mig_tables import parse_mig_instances, parse_mig_placements, parse_mig_profiles
+from bench.gpu.mig_tables import parse_mig_devices, parse_mig_instances, parse_mig_placements, parse_mig_profiles
 from bench.gpu.mps import MpsControl
 from bench.gpu.smi import parse_compute_apps, parse_valid_fields, parse_versions
 from bench.gpu.table import parse_table
+from bench.gpu.tool import Answer
 from bench.telemetry.parse import parse_stream
 
 ROOT = Path(__file__).parents[2]
 MEASURED = sorted((ROOT / "results" / "reference").glob("selftest-*/driver_outputs"))
-FOR_PEOPLE = ("nvidia-smi_-q", "nvidia-smi_-L", "nvidia-smi_compute-policy_--list", "nvidia-cuda-mps-control_ps",
+FOR_PEOPLE = ("nvidia-smi_-q", "nvidia-smi_compute-policy_--list", "nvidia-cuda-mps-control_ps",
               "nvidia-cuda-mps-control_lspart", "mps_control.log", "mps_server.log")  # fmt: skip
 
 
@@ -100,6 +101,9 @@ def test_the_clocks_that_can_be_set(outputs):
 
 
 def test_mig_tables(outputs):
+    for text in told(outputs, "nvidia-smi_-L").values():
+        assert "(UUID: GPU-xxxxxxxx)" in text
+        assert parse_mig_devices(text) == []
     for text in told(outputs, "nvidia-smi_mig_-lgip").values():
         assert len(parse_mig_profiles(text)) == text.count(" MIG ") > 0
     for text in told(outputs, "nvidia-smi_mig_-lgipp").values():
@@ -135,13 +139,24 @@ def test_what_the_tool_refused_becomes_an_error_that_names_the_command(outputs):
 
 def test_every_output_is_read_or_meant_for_people(outputs):
     read = {
-        *("nvidia-smi", "nvidia-smi_--version", "nvidia-smi_--query-gpu", "nvidia-smi_--help-query-gpu"),
+        *(
+            "nvidia-smi",
+            "nvidia-smi_-L",
+            "nvidia-smi_--version",
+            "nvidia-smi_--query-gpu",
+            "nvidia-smi_--help-query-gpu",
+        ),
         *("nvidia-smi_--query-compute-apps", "nvidia-smi_--query-supported-clocks"),
         *(f"nvidia-smi_mig_{listing}" for listing in ("-lgip", "-lgipp", "-lgi")),
         *(f"nvidia-cuda-mps-control_get_{what}" for what in ("server_list", "client_list")),
         "nvidia-cuda-mps-control_get_default_active_thread_percentage",
     }
     assert {name.rpartition("__")[0] for name in outputs} <= {*read, *FOR_PEOPLE}
+
+
+def test_a_capture_keeps_both_streams_apart():
+    answer = Answer("nvidia-smi -L", 9, "one\n", "two\nthree\n")
+    assert read_capture(Capture("name", answer).text) == answer
 
 
 def test_a_file_that_is_no_capture_is_told():
