@@ -20,7 +20,7 @@ def selftest_page(verdict: Verdict, environment: Mapping[str, Any], remarks: Seq
     lines = [
         f"# Selftest on {environment['device']}", "", answer, *remarks, "",
         *_table(("trial", *_CLAIM_COLUMNS), ((claim.trial or "", *_cells(claim.evidence)) for claim in failed)),
-        "", *told, "", "## Rates", "",
+        *([""] if failed else []), *told, "", "## Rates", "",
         "Items per second in the window, measured once: they show that work was done, and no more.", "",
         *_table(_RATE_COLUMNS, map(_rate, verdict.rates)),
         *(line for mode, trial in trials for line in _section(mode, trial, verdict.claims)),

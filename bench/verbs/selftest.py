@@ -134,7 +134,7 @@ def _conduct(
     schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool, *, output: Path, doctor: Any, until_s: float
 ) -> int:
     """Measure until all is there or time is up, judge what there is, keep and print it."""
-    before = fingerprint(rig.device)
+    before, environment = fingerprint(rig.device), _environment(rig, folder)
     deadline = Deadline(until_s - SystemClock().monotonic_s())
     with Progress(schedule, 0, quiet) as progress:
         experiment = _Selftest(rig, folder, progress)
@@ -142,7 +142,6 @@ def _conduct(
     verdict = judge(folder, schedule, (put_back, _same_settings(rig.device, before)))
     remarks = ["Simulated: no GPU was measured."] if rig.device.simulated else []
     remarks += ["Time was up: what is said to be not measured is missing."] if deadline.passed else []
-    environment = _environment(rig, folder)
     page = masked(selftest_page(verdict, environment, remarks))
     files = {
         "summary.md": page,

@@ -102,6 +102,7 @@ def test_what_is_kept_is_a_run_with_what_the_driver_printed(finished):
     clients = outputs["nvidia-cuda-mps-control_get_client_list__mps.txt"]
     assert clients.command.startswith("echo get_client_list ")
     assert len(clients.output.split()) == 2
+    assert len(outputs["nvidia-cuda-mps-control_get_server_list__mps-50pct.txt"].output.split()) == 1
     apps = outputs["nvidia-smi_--query-compute-apps__time-slicing.txt"]
     assert apps.command == (
         "nvidia-smi -i GPU-xxxxxxxx --query-compute-apps=gpu_uuid,pid,process_name,used_gpu_memory "
