@@ -105,6 +105,12 @@ def _doctor(options: argparse.Namespace) -> int:
     return doctor.doctor(options)
 
 
+def _selftest(options: argparse.Namespace) -> int:
+    from bench.verbs import selftest
+
+    return selftest.selftest(options)
+
+
 def _parser(program: str) -> _Parser:
     parser = _Parser(
         prog=program, description="Measure which way of sharing one NVIDIA GPU serves a mix of jobs best."
@@ -118,6 +124,7 @@ def _parser(program: str) -> _Parser:
     doctor.add_argument("--json", action="store_true", help="one JSON document instead of text")
     _add_device(doctor)
     doctor.set_defaults(verb=_doctor)
+    _add_selftest(verbs)
     mode = verbs.add_parser("mode", help="look at a device's sharing mode, or put back what a killed run left")
     mode.add_argument("action", choices=["status", "restore"])
     _add_device(mode)
@@ -157,6 +164,24 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
     )
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.set_defaults(verb=_run)
+
+
+def _add_selftest(verbs: "argparse._SubParsersAction[_Parser]") -> None:
+    selftest = verbs.add_parser(
+        "selftest", help="prove the modes that need no switching, and keep the evidence",
+        description="Run two equal training jobs under each mode that leaves the GPU's settings alone (compute "
+        "mode, MIG, clocks, power), prove each mode, and keep the proof with all that the driver printed.",
+    )  # fmt: skip
+    _add_device(selftest)
+    selftest.add_argument(
+        "--output", metavar="DIR", default=None, help="where the evidence is kept (default: results/reference)"
+    )
+    selftest.add_argument(
+        "--within", metavar="SECONDS", type=float, default=480.0,
+        help="end what still runs after this long, keep what is there (default: 480; ending takes up to a minute)",
+    )  # fmt: skip
+    selftest.add_argument("--quiet", action="store_true", help="no progress bar")
+    selftest.set_defaults(verb=_selftest)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SHELL = ["gpu_configs/*.sh", "dockerfiles/*.sh", ".ci/run"]
+SHELL = ["gpu_configs/*.sh", "dockerfiles/*.sh", "benchmarks/*.sh", ".ci/run"]
 BIN = Path(sys.executable).parent
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from bench.interrupts import uninterrupted
+from bench.interrupts import Deadline, uninterrupted
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +50,28 @@ def test_threads_other_than_the_main_one_have_no_handlers_to_change():
     thread.start()
     thread.join()
     assert done == [True]
+
+
+def test_a_deadline_ends_the_block_and_says_that_it_was_the_deadline():
+    deadline = Deadline(0.01)
+    with pytest.raises(KeyboardInterrupt), deadline:
+        threading.Event().wait(60)
+    assert deadline.passed
+
+
+def test_a_deadline_waits_for_what_must_not_be_cut_off():
+    done = []
+    deadline = Deadline(0)  # in the past
+    with pytest.raises(KeyboardInterrupt), uninterrupted(), deadline:
+        while not deadline.passed:
+            signal.sigtimedwait([], 0.01)
+        done.append("whole")
+    assert done == ["whole"]
+
+
+def test_a_block_that_ends_in_time_is_left_alone():
+    deadline = Deadline(60)
+    with deadline:
+        pass
+    assert not deadline.passed
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)

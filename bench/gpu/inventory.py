@@ -14,7 +14,7 @@ from bench.gpu.values import Absent, Value
 
 _NVIDIA_VENDOR = "0x10de"
 _DISPLAY_CLASS = "0x03"  # PCI base class: VGA 0x0300, 3D controller 0x0302
-_FINGERPRINT_FIELDS = (
+FINGERPRINT_FIELDS = (
     "name",
     "uuid",
     "driver_version",
@@ -96,7 +96,7 @@ def fingerprint(device: Device) -> dict[str, Value | None]:
     """
     if device.kind == "cpu":
         return {"name": device.name, "cores": os.cpu_count(), "memory_total_mib": device.memory_total_mib}
-    values = NvidiaSmi(device.tool_environment).query_gpu(device.uuid, _FINGERPRINT_FIELDS)
+    values = NvidiaSmi(device.tool_environment).query_gpu(device.uuid, FINGERPRINT_FIELDS)
     return {
         field.replace(".", "_") + _UNITS.get(field, ""): None if isinstance(value, Absent) else value
         for field, value in values.items()

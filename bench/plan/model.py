@@ -28,6 +28,7 @@ class Timing(_Frozen):
 
 
 TIMINGS = {
+    "selftest": Timing(name="selftest", blocks=1, settle_s=3, window_s=6, publishable=False),
     "smoke": Timing(name="smoke", blocks=2, settle_s=3, window_s=5, publishable=False),
     "standard": Timing(name="standard", blocks=10, settle_s=30, window_s=120, publishable=True),
 }

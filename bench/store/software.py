@@ -4,7 +4,7 @@ import os
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
@@ -16,13 +16,21 @@ def software() -> dict[str, str | int | bool | None]:
     """Return the versions a record carries; commit and dirty are None outside a git checkout."""
     status = _git("status", "--porcelain")
     return {
-        "bench": version("gpu-sharing-bench"),
+        "bench": _own_version(),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
         "python": platform.python_version(),
         "kernel": platform.release(),
         "host_cores": os.cpu_count(),
     }
+
+
+def _own_version() -> str | None:
+    """Return this tool's version; None where it is run from a checkout that was never installed."""
+    try:
+        return version("gpu-sharing-bench")
+    except PackageNotFoundError:
+        return None
 
 
 def boot_id() -> str | None:

@@ -4,6 +4,7 @@ import argparse
 import secrets
 import sys
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,11 @@ FAILURES = (Status.FAILED, Status.INVALID)
 DEFAULTS: dict[str, Any] = {"plan": "standard", "device": "auto", "launcher": "auto", "results": "results"}
 TAKEN_FROM_FOLDER = ("mode", "plan", "device", "launcher", "results", "seed", "allow_reset")
 
+Conduct = Callable[[Schedule, Rig, RunFolder, bool], int]
 
-def start(options: argparse.Namespace) -> int:
-    """Measure a plan in a new folder."""
+
+def start(options: argparse.Namespace, conduct: Conduct | None = None) -> int:
+    """Measure a plan in a new folder; `conduct` does it in place of `run`'s own way, with a report at its end."""
     for name, value in DEFAULTS.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
@@ -66,7 +69,7 @@ def start(options: argparse.Namespace) -> int:
             created_at=now.isoformat(),
         )
         folder = RunFolder.create(Path(options.results), record, path.read_text(encoding="utf-8"))
-        return _conduct(schedule, rig, folder, options.quiet)
+        return (conduct or _conduct)(schedule, rig, folder, options.quiet)
 
 
 def resume(options: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def test_help_answers_at_once_and_names_every_flag(place):
     assert min(times_s) < 0.3
 
 
-@pytest.mark.parametrize("verb", ["run", "report", "mode"])
+@pytest.mark.parametrize("verb", ["run", "report", "mode", "selftest"])
 def test_every_verb_has_help(place, verb):
     assert place.run(verb, "--help", program="-m bench").returncode == 0
 

@@ -229,7 +229,7 @@ def test_a_plan_is_found_by_preset_or_path(tmp_path, monkeypatch):
     assert find_plan(str(own), "gpu") == own
     assert find_plan("smoke", "gpu").name == "smoke.yaml"
     assert find_plan("smoke", "cpu").name == "smoke.cpu.yaml"
-    with pytest.raises(PlanError, match=r"did you mean 'smoke'\?; presets: smoke, standard"):
+    with pytest.raises(PlanError, match=r"did you mean 'smoke'\?; presets: selftest, smoke, standard"):
         find_plan("smok", "gpu")
     with pytest.raises(PlanError, match="no such file"):
         find_plan(str(tmp_path), "gpu")
@@ -254,7 +254,11 @@ def test_presets_hold_what_the_design_says(name, device, catalog):
 
 def test_timings_hold_what_the_design_says():
     seen = {name: (t.blocks, t.settle_s, t.window_s, t.publishable) for name, t in TIMINGS.items()}
-    assert seen == {"smoke": (2, 3, 5, False), "standard": (10, 30, 120, True)}
+    assert seen == {
+        "selftest": (1, 3, 6, False),
+        "smoke": (2, 3, 5, False),
+        "standard": (10, 30, 120, True),
+    }
 
 
 _SCALARS = st.one_of(
