@@ -77,7 +77,9 @@ def modes_of(device: Device) -> tuple[Finding, ...]:
 
 def _with_find(mode: Finding, device: Device) -> Finding:
     """Add to as-found what it is that a run would take as it is."""
-    return replace(mode, detail=find(device).words) if mode.name == AsFound().mode and mode.available else mode
+    if mode.name != AsFound().mode or not mode.available or Journal.read(device):
+        return mode
+    return replace(mode, detail=find(device).words)
 
 
 def _version(name: str, version: str | None) -> Finding:

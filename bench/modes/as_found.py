@@ -61,7 +61,7 @@ class AsFoundGpu:
         try:
             now = find(self.device).words
         except ModeUnavailable as gone:
-            now = str(gone)
+            now = gone.wrong
         return (Evidence(FOUND_CLAIM, self.first, now, Grade.READ_BACK, now == self.first),)
 
     def leave(self) -> None:

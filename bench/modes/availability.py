@@ -83,6 +83,8 @@ def _on_gpu(modes: tuple[Mode, ...], device: Device, allow_reset: bool) -> dict[
 
 
 def _why_not_as_found(device: Device) -> Unavailable | None:
+    if Journal.read(device):
+        return None  # a run first puts back what a killed one left, and then looks what there is
     try:
         find(device)
     except ModeUnavailable as refused:
