@@ -8,7 +8,7 @@ read counts for less and is never assumed.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from bench.errors import BenchError, ModeUnavailable, RestoreError
+from bench.errors import BenchError, DeviceError, ModeUnavailable, RestoreError
 from bench.gpu.device import Device
 from bench.gpu.mps import MpsControl, MpsStatus
 from bench.gpu.smi import ComputeApp, NvidiaSmi
@@ -74,7 +74,13 @@ class AsFoundGpu:
             raise self._changed(f"now there is: {seen.observed}")
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
-        """Give every job all of what was found: the daemon with its limits, or an empty pipe directory."""
+        """Give every job all of what was found: the daemon with its limits, or an empty pipe directory.
+
+        Raises DeviceError where it is gone: jobs that crash for want of a device are not to blame for it.
+        """
+        (seen,) = self.inspect()
+        if not seen.holds:
+            raise DeviceError(f"{FOUND_CLAIM}? It was: {self.first}; now there is: {seen.observed}")
         control = self._control
         self._strangers = _clients(control, control.status()) if control else frozenset()
         sm_count = self.found.sm_count

@@ -24,6 +24,9 @@ TRAPS = [
 ]
 
 
+ROLES = [("solo", "ok"), ("solo", "ok"), ("mix", "ok")] * 2  # in the order of their ids
+
+
 class Cluster:
     """Gives a user a part of a simulated GPU, and starts runs as that user."""
 
@@ -55,16 +58,16 @@ class Cluster:
         facts = self.state_file.read_text().splitlines()
         return [" ".join(fact.split(" ")[:5]) for fact in facts if not fact.startswith("next_pid ")]
 
-    def run(self, **environment):
+    def run(self, *faults, **environment):
         """Run the smoke plan; return exit code and records. Whatever would change the device is a trap."""
-        self.place.faults(*TRAPS)
+        self.place.faults(*TRAPS, *faults)
         with updated(self.state_file) as state:
             state.privileged = False
         for name, value in environment.items():
             self.monkeypatch.setenv(name, value)
         code = main(["run", "--mode", "as-found", "--plan", "smoke", "--device", "simulated:a100-80gb", "--quiet",
                      "--seed", "3", "--results", str(self.place.results)])  # fmt: skip
-        assert json.loads(self.place.fault_file.read_text()) == TRAPS  # none was stepped on
+        assert json.loads(self.place.fault_file.read_text())[: len(TRAPS)] == TRAPS  # none was stepped on
         files = sorted(self.place.run_folder.glob("trials/[!.]*/trial.json"))
         return code, [json.loads(file.read_text()) for file in files]
 
@@ -89,11 +92,7 @@ def test_a_run_in_what_was_given(cluster, what):
     code, records = cluster.run(**environment)
     assert code == 0
     assert cluster.facts() == before
-    assert [(record["role"], record["status"]) for record in records] == [
-        ("solo", "ok"),
-        ("solo", "ok"),
-        ("mix", "ok"),
-    ] * 2
+    assert [(record["role"], record["status"]) for record in records] == ROLES
     for record in records:
         assert {tenant["identity"]["device_uuid"] for tenant in record["tenants"]} == {given}
         assert record["flags"] == (["board_shared_with_others"] if "instance" in what else [])
@@ -115,6 +114,24 @@ def test_a_daemon_that_serves_somebody_elses_instance_gives_no_number(cluster, c
     assert code == 1
     assert {record["status"] for record in records} == {"invalid"}
     assert all("is a client of the MPS server that was found" in record["reason"] for record in records)
+
+
+@pytest.mark.parametrize("answered", [12, 10])  # questions: it goes before the second trial starts, or on the way
+def test_a_daemon_that_dies_on_the_way_makes_trials_invalid_and_ends_the_run(cluster, capsys, answered):
+    cluster.start_daemon(cluster.device.uuid)
+    asked = {"tool": "nvidia-cuda-mps-control", "match": "get_server_list"}
+    alive = {**asked, "action": "hang", "seconds": 0, "times": answered}
+    dead = {**asked, "action": "fail", "rc": 1, "text": "Cannot find MPS control daemon process\n"}
+    code, records = cluster.run(alive, dead, **{PIPE: str(cluster.pipe)})
+    assert code == 1
+    statuses = [record["status"] for record in records]
+    assert len(statuses) == 3  # of the first block; the second is for --resume
+    assert "invalid" in statuses
+    assert set(statuses) <= {"ok", "invalid"}
+    assert all("what was found" in record["reason"] for record in records if record["status"] == "invalid")
+    told = capsys.readouterr().err
+    assert "is no longer as it was found: the whole GPU" in told
+    assert "run_experiments.py --resume" in told
 
 
 def test_a_run_does_not_go_on_in_something_else(cluster, capsys):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.errors import ModeUnavailable, RestoreError
+from bench.errors import DeviceError, ModeUnavailable, RestoreError
 from bench.modes.as_found import FOUND_CLAIM
 from bench.modes.availability import why_unavailable
 from bench.modes.contract import Grade, Identity
@@ -228,6 +228,8 @@ def test_what_vanishes_on_the_way_spoils_the_trial_and_ends_the_run(machine, own
         connect(machine, grants[: len(lured)], lured)
         evidence = failed(active.confirm(grants, seen))
         disconnect(machine)
+        with pytest.raises(DeviceError, match=FOUND_CLAIM):
+            active.tenancy(pair)
     assert FOUND_CLAIM in evidence
     assert machine.changes() == []
 
@@ -239,7 +241,9 @@ def test_a_later_visit_must_find_what_the_first_one_found(machine, owner, given)
     owner.stop_daemon()
     owner.start_daemon(machine.device.uuid, "50")
     with (
-        pytest.raises(Exception, match=r"what was found is still there is .*percentage 50.*not .*percentage 100"),
+        pytest.raises(
+            DeviceError, match=r"what was found is still there is .*percentage 50.*not .*percentage 100"
+        ),
         entered(AsFound(), machine.switch),
     ):
         pass
