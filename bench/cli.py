@@ -141,7 +141,7 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
     run.add_argument(
         "--mode", action="append", metavar="MODE", default=[],
         help="exclusive, time-slicing, mps, mps-equal, mig, cpu-shared or all; repeat it, or give a comma list "
-        "(default: the modes of the plan)",
+        "(default: the modes of the plan); as-found, alone, takes the device as a cluster gave it",
     )  # fmt: skip
     run.add_argument(
         "--plan", metavar="NAME_OR_PATH", default=None, help="smoke, standard, or a YAML file (default: standard)"
@@ -187,6 +187,7 @@ def _add_selftest(verbs: "argparse._SubParsersAction[_Parser]") -> None:
 def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", metavar="DEVICE", default=None,
-        help="auto, cuda[:INDEX_OR_UUID], cpu or simulated[:MODEL] (default: auto, which simulates only where "
+        help="auto, cuda[:INDEX_OR_UUID] (of a GPU, or of a MIG device for --mode as-found), cpu or "
+        "simulated[:MODEL] (default: auto, which simulates only where "
         "there is no NVIDIA device at all)",
     )  # fmt: skip

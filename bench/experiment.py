@@ -6,7 +6,7 @@ Whatever happens to a job is data and the sweep goes on; only a device that cann
 from bench.clock import utc_now
 from bench.errors import DeviceError, ModeUnavailable
 from bench.launch.corun import CoRun, co_run
-from bench.launch.tenants import host_flags, make_tenants
+from bench.launch.tenants import board_flags, host_flags, make_tenants
 from bench.modes.contract import ActiveMode
 from bench.modes.entering import entered
 from bench.plan.catalog import Catalog
@@ -66,7 +66,7 @@ class Experiment:
                 self.rig.launcher, tenants, timing, self.rig.clock, lambda seen: active.confirm(granted, seen)
             )
         telemetry = watch.result()
-        flags = host_flags(trial, self.catalog, self.rig.device)
+        flags = (*host_flags(trial, self.catalog, self.rig.device), *board_flags(granted))
         record = measured(self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at)
         self.keep(record, corun, telemetry)
 

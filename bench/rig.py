@@ -43,7 +43,7 @@ class Rig:
 
 
 def find_device(request: str) -> Device:
-    """Return the device of `--device auto|cuda[:INDEX_OR_UUID]|cpu|simulated[:MODEL]`.
+    """Return the device of `--device auto|cuda[:INDEX_OR_UUID]|cpu|simulated[:MODEL]`; a MIG UUID will do, too.
 
     `auto` simulates only where there is no NVIDIA device at all; a broken driver is an error.
     """
@@ -108,7 +108,7 @@ def _launcher(request: str, workloads: list[Workload], device: Device) -> Launch
         return ProcessLauncher()
     from bench.launch.docker import DockerLauncher, why_not_docker  # noqa: PLC0415 - imports docker
 
-    gpu = device.uuid if device.kind == "gpu" else None
+    gpu = (device.mig_uuid or device.uuid) if device.kind == "gpu" else None
     if request == "docker" or why_not_docker(workloads, gpu) is None:
         return DockerLauncher(gpu)
     return ProcessLauncher()
@@ -116,4 +116,5 @@ def _launcher(request: str, workloads: list[Workload], device: Device) -> Launch
 
 def _describe(rig: Rig) -> dict[str, Any]:
     device = rig.device
-    return {"kind": device.kind, "simulated": device.simulated, **fingerprint(device), **rig.description}
+    part = {"mig_uuid": device.mig_uuid} if device.mig_uuid else {}
+    return {"kind": device.kind, "simulated": device.simulated, **fingerprint(device), **part, **rig.description}

@@ -95,10 +95,13 @@ class Cells:
         self._attempts: dict[tuple[str, str], dict[int, bool]] = {}
         self._skipped: set[tuple[str, str]] = set()
         for record in records:
+            mode = (
+                EXCLUSIVE if record.role is Role.SOLO else record.mode_label
+            )  # as-found runs its own solo trials
             if record.status is Status.SKIPPED:
-                self._skipped.add((record.mode_label, record.mix))
+                self._skipped.add((mode, record.mix))
             elif record.role is not Role.SHARE:
-                failed = self._attempts.setdefault((record.mode_label, record.mix), {})
+                failed = self._attempts.setdefault((mode, record.mix), {})
                 failed[record.block] = record.status is Status.FAILED
 
     def attempts(self, mode: str, mix: Mix) -> dict[int, bool]:

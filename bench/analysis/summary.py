@@ -49,6 +49,12 @@ class Comparison:
         return tuple(record for record in self.records if record.flags)
 
     @property
+    def found(self) -> str | None:
+        """What a run in mode as-found took as it was; None for a run that switched its device."""
+        text = self.run.device.get("found")
+        return str(text) if text else None
+
+    @property
     def model_validation(self) -> str | None:
         """The published error of the simulated device's model; None where there is none."""
         text = self.run.device.get("model_validation")

@@ -82,6 +82,7 @@ def diagnose(request: str) -> Diagnosis:
     driver, cuda = versions(environment)
     gpus = [device] if simulated and device else [device_of(gpu) for gpu in present]
     device = device or find_device(request)
+    gpus = [device if gpu.uuid == device.uuid else gpu for gpu in gpus]  # of which perhaps only a part is ours
     examined, failed = _examined(gpus)
     own = next((gpu.modes for gpu in examined if gpu.uuid == device.uuid), None) or _modes(device)
     return Diagnosis(
@@ -146,11 +147,17 @@ def _next_command(told: Diagnosis) -> str:
     if device is None:
         return left or told.driver.command or "nvidia-smi -q"
     if left or device.simulated:
-        return left or f"python run_experiments.py --mode all --device {device.selector}"
+        return left or f"python run_experiments.py --mode {_everything(told)} --device {device.selector}"
     mending = _mending(told.launchers)
     if device.kind == "cpu":
         return _LOOK_AROUND if mending else "python run_experiments.py --plan smoke --device cpu"
-    return mending or f"python run_experiments.py --mode all --device {device.selector}"
+    return mending or f"python run_experiments.py --mode {_everything(told)} --device {device.selector}"
+
+
+def _everything(told: Diagnosis) -> str:
+    """Return the word for `--mode` that measures all there is to measure here: on a cluster, what was given."""
+    available = [mode.name for mode in told.modes if mode.available]
+    return "as-found" if available == ["as-found"] else "all"
 
 
 def _mending(ways: Launchers) -> str | None:

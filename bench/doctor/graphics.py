@@ -1,7 +1,7 @@
 """The driver and each of its GPUs: what is there, what each can do, and who is on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.doctor.finding import Finding, judged, refused
 from bench.errors import BenchError
@@ -10,9 +10,10 @@ from bench.gpu.lock import holder
 from bench.gpu.smi import ComputeApp, NvidiaSmi
 from bench.gpu.values import text_or_none
 from bench.modes.availability import may_change, why_unavailable
+from bench.modes.found import find
 from bench.modes.journal import Journal
 from bench.modes.observe import DeviceState, observe
-from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mode
+from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, AsFound, Mode
 
 _FIELDS = ("compute_cap", "persistence_mode", "display_active")
 _VOLTA = 7.0
@@ -71,7 +72,14 @@ def examine(device: Device) -> Gpu:
 def modes_of(device: Device) -> tuple[Finding, ...]:
     """Tell of each mode whether a run on this device could enter it; a simulated GPU may always be reset."""
     why = why_unavailable(every_mode(), device, device.simulated)
-    return tuple(judged(mode.mode, why.get(mode.label)) for mode in every_mode())
+    return tuple(_with_find(judged(mode.mode, why.get(mode.label)), device) for mode in every_mode())
+
+
+def _with_find(mode: Finding, device: Device) -> Finding:
+    """Add to as-found what it is that a run would take as it is."""
+    if mode.name != AsFound().mode or not mode.available or Journal.read(device):
+        return mode
+    return replace(mode, detail=find(device).words)
 
 
 def _version(name: str, version: str | None) -> Finding:

@@ -11,7 +11,8 @@ class Device:
     """One GPU (real or simulated), or the host's cores; what a reader must know to repeat a run.
 
     `environment` holds what the driver's tools need to find this device (the simulated one has stand-in tools
-    in front of PATH); it is not part of the device's identity.
+    in front of PATH); it is not part of the device's identity. `uuid` and all else are the whole GPU's, even where
+    only a MIG device of it was given to us.
     """
 
     kind: Literal["gpu", "cpu"]
@@ -23,11 +24,12 @@ class Device:
     driver_version: str | None
     vbios_version: str | None
     environment: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    mig_uuid: str | None = None  # the one MIG device of the GPU that we may use; None: no such limit
 
     @property
     def state_folder(self) -> Path:
         """The folder for what must outlive a run on this device: lock, journal, simulated driver state."""
-        return state_root() / self.uuid
+        return state_root() / (self.mig_uuid or self.uuid).replace("/", "-")  # drivers before R470: MIG-GPU-…/1/0
 
     @property
     def tool_environment(self) -> dict[str, str]:

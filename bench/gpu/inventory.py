@@ -5,6 +5,7 @@ import platform
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import SetupError
@@ -48,10 +49,13 @@ def nvidia_present(environment: Mapping[str, str], root: Path = Path("/")) -> bo
 def find_gpu(selector: str | None, environment: Mapping[str, str]) -> Device:
     """Return the GPU with this index, UUID or beginning of a UUID; without a selector, the first one.
 
-    The first one is the first of CUDA_VISIBLE_DEVICES where a scheduler has set it. Raises SetupError if there is
-    no driver, no GPU, or none that fits, with the list of those present.
+    The first one is the first of CUDA_VISIBLE_DEVICES where a scheduler has set it. A MIG device's UUID finds its
+    GPU, of which then only that part is ours. Raises SetupError if there is no driver, no GPU, or none that fits,
+    with the list of those present.
     """
     selector = selector or environment.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip() or "0"
+    if selector.startswith("MIG-"):
+        return _part_of_gpu(selector, environment)
     present = NvidiaSmi(environment).gpus()
     fitting = [gpu for gpu in present if _fits(gpu, selector)]
     if len(fitting) != 1:
@@ -119,11 +123,23 @@ def _fits(gpu: GpuSummary, selector: str) -> bool:
     return selector == str(gpu.index) or (selector.startswith("GPU-") and gpu.uuid.startswith(selector))
 
 
-def _no_such_gpu(selector: str, present: list[GpuSummary]) -> SetupError:
-    if selector.startswith("MIG-"):
-        return SetupError(
-            f"{selector} is a part of a GPU; name the GPU, the tool cuts it itself (`nvidia-smi -L`)"
+def _part_of_gpu(selector: str, environment: Mapping[str, str]) -> Device:
+    """Return the GPU of a MIG device, limited to that device; raises SetupError if no single one fits."""
+    smi = NvidiaSmi(environment)
+    present = smi.mig_devices()
+    fitting = [mig for mig in present if mig.uuid.startswith(selector)]
+    parents = {gpu.uuid: gpu for gpu in smi.gpus()}
+    if len(fitting) != 1 or fitting[0].gpu_uuid not in parents:
+        rows = "\n".join(f"  {mig.uuid}  {mig.profile} of {mig.gpu_uuid}" for mig in present) or "  none"
+        raise SetupError(
+            f"`{selector}` names no single MIG device here; these are present:\n{rows}\n"
+            "next: --device cuda:UUID with one of them; `nvidia-smi -L` lists them, too"
         )
+    mig_uuid = fitting[0].uuid
+    return replace(device_of(parents[fitting[0].gpu_uuid]), selector=f"cuda:{mig_uuid}", mig_uuid=mig_uuid)
+
+
+def _no_such_gpu(selector: str, present: list[GpuSummary]) -> SetupError:
     rows = "\n".join(f"  {gpu.index}  {gpu.uuid}  {gpu.name}" for gpu in present) or "  none that answers"
     return SetupError(
         f"`{selector}` names no single GPU of this host; these are present:\n{rows}\n"

@@ -50,6 +50,11 @@ class MpsControl:
         answer = self._ask("get_default_active_thread_percentage")
         return self._number("\n".join(self._lines(answer)), answer)
 
+    def active_thread_percentage(self, server: int) -> float:
+        """Return the share of the SMs, in percent, that a running server gives clients that come now."""
+        answer = self._ask(f"get_active_thread_percentage {server}")
+        return self._number("\n".join(self._lines(answer)), answer)
+
     def server_list(self) -> tuple[int, ...]:
         """Return the pids of the running servers; there is none before the first client."""
         answer = self._ask("get_server_list")

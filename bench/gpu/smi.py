@@ -113,10 +113,10 @@ class NvidiaSmi:
         """Every name that `--query-gpu` takes, aliases among them."""
         return parse_valid_fields(_succeeded(self._ask("--help-query-gpu")).output)
 
-    def mig_devices(self, uuid: str) -> list[MigDevice]:
-        """List the MIG devices of one GPU in the order of their index."""
+    def mig_devices(self, uuid: str | None = None) -> list[MigDevice]:
+        """List the MIG devices of one GPU, or of all, by index; a container sees its own only."""
         devices = parse_mig_devices(_succeeded(self._ask("-L")).output)
-        return [device for device in devices if device.gpu_uuid == uuid]
+        return [device for device in devices if uuid in (None, device.gpu_uuid)]
 
     def mig_profiles(self, uuid: str) -> list[MigProfile]:
         """List the sizes of GPU instance that this GPU offers; none on a board without MIG."""

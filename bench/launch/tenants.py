@@ -14,6 +14,7 @@ from bench.plan.schedule import Trial
 
 RUNNER_CORES = 1  # stay with runner and sampler
 GB = 1e9
+SHARED_BOARD_FLAG = "board_shared_with_others"
 
 
 def make_tenants(
@@ -38,6 +39,11 @@ def host_flags(trial: Trial, catalog: Catalog, device: Device) -> tuple[str, ...
     jobs = trial.mix.jobs if trial.slot is None else [trial.mix.jobs[trial.slot]]
     needed = sum(catalog[job.workload].resources.cpus for job in jobs)
     return ("cpu_oversubscribed",) if needed + RUNNER_CORES > len(os.sched_getaffinity(0)) else ()
+
+
+def board_flags(grants: Sequence[Grant]) -> tuple[str, ...]:
+    """Return what a reader must know of the board: power, energy and clocks are those of all who compute on it."""
+    return (SHARED_BOARD_FLAG,) if any(grant.shares_board for grant in grants) else ()
 
 
 def refuse_beyond_host(plan: Plan, catalog: Catalog) -> None:

@@ -11,15 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
+from bench.errors import ModeUnavailable, SetupError
 from bench.gpu.device import Device
 from bench.gpu.inventory import nvidia_present
 from bench.gpu.mps import MPS_TOOL
 from bench.gpu.smi import ComputeApp, NvidiaSmi
 from bench.gpu.values import text_or_none
+from bench.modes.entering import refuse_part
+from bench.modes.found import find
 from bench.modes.journal import Journal
 from bench.modes.observe import DeviceState, observe
 from bench.modes.proof import MPS_SERVER
-from bench.plan.mode import CpuShared, Exclusive, Mig, Mode, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import (
+    AsFound,
+    CpuShared,
+    Exclusive,
+    Mig,
+    Mode,
+    Mps,
+    MpsEqual,
+    SwitchingMode,
+    TimeSlicing,
+)
 
 _MAY_CUT = Path("/dev/nvidia-caps/nvidia-cap1")  # who may read it may create MIG instances: `mig/config`
 _VOLTA, _AMPERE, _HOPPER = 7.0, 8.0, 9.0  # compute capabilities
@@ -50,9 +63,33 @@ def why_unavailable(modes: Iterable[Mode], device: Device, allow_reset: bool) ->
     if device.kind == "cpu":
         found = {mode.label: _why_not_on_cpu(mode) for mode in modes}
     else:
-        gpu = _look_at(device, allow_reset)
-        found = {mode.label: _why_not(mode, gpu) for mode in modes}
+        found = _on_gpu(tuple(modes), device, allow_reset)
     return {label: why for label, why in found.items() if why}
+
+
+def _on_gpu(modes: tuple[Mode, ...], device: Device, allow_reset: bool) -> dict[str, Unavailable | None]:
+    """Judge as-found by what is there. A user who may not look at the whole GPU may not switch it either."""
+    found = {mode.label: _why_not_as_found(device) for mode in modes if isinstance(mode, AsFound)}
+    switching = [mode for mode in modes if not isinstance(mode, AsFound)]
+    try:
+        refuse_part(device)
+        gpu = _look_at(device, allow_reset) if switching else None
+    except SetupError as refused:
+        if not found and not isinstance(refused, ModeUnavailable):
+            raise
+        why = Unavailable(" ".join(refused.wrong.split()), refused.command)
+        return {mode.label: why for mode in switching} | found
+    return {mode.label: _why_not(mode, gpu) for mode in switching if gpu} | found
+
+
+def _why_not_as_found(device: Device) -> Unavailable | None:
+    if Journal.read(device):
+        return None  # a run first puts back what a killed one left, and then looks what there is
+    try:
+        find(device)
+    except ModeUnavailable as refused:
+        return Unavailable(" ".join(refused.wrong.split()), refused.command)
+    return None
 
 
 def may_change(device: Device) -> bool:
@@ -106,7 +143,7 @@ def _why_not_on_cpu(mode: Mode) -> Unavailable | None:
     )
 
 
-def _why_not(mode: Mode, gpu: _Gpu) -> Unavailable | None:
+def _why_not(mode: SwitchingMode, gpu: _Gpu) -> Unavailable | None:
     match mode:
         case Exclusive() | TimeSlicing():
             return _stays_divided(gpu) or _served_by_mps(gpu)

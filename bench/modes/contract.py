@@ -52,6 +52,9 @@ class Grant:
     share: str | None = None
     sm_count: int | None = None  # SMs the tenant must see, where the mode fixes them; None: the whole device
     memory_mib: int | None = None  # memory the tenant must see, where the mode gives it a device of its own
+    shares_board: bool = (
+        False  # strangers may compute on the same board: power, energy and clocks are not ours alone
+    )
 
 
 @dataclass(frozen=True)

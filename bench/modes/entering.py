@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Protocol, assert_never
 
 from bench.errors import BenchError, DeviceError, ModeUnavailable, RestoreError
+from bench.gpu.device import Device
 from bench.interrupts import uninterrupted
+from bench.modes.as_found import AsFoundGpu
 from bench.modes.contract import ActiveMode
 from bench.modes.cpu import CpuHost
 from bench.modes.helpers import Call
@@ -16,7 +18,17 @@ from bench.modes.mps import MpsGpu, pipe_directory
 from bench.modes.observe import DeviceState, observe
 from bench.modes.switch import Switch
 from bench.modes.whole import WholeGpu
-from bench.plan.mode import CpuShared, Exclusive, Mig, Mode, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import (
+    AsFound,
+    CpuShared,
+    Exclusive,
+    Mig,
+    Mode,
+    Mps,
+    MpsEqual,
+    SwitchingMode,
+    TimeSlicing,
+)
 
 
 class _Switchable(ActiveMode, Protocol):
@@ -39,6 +51,14 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
         host.verify()
         yield host
         return
+    if isinstance(mode, AsFound):
+        found = AsFoundGpu(mode, switch)
+        found.verify()
+        _refuse_unproven(found)
+        yield found
+        found.leave()
+        return
+    refuse_part(switch.device)
     recover(switch)
     before = observe(switch.device)
     _refuse_foreign_instances(before, switch)
@@ -134,7 +154,15 @@ def _refuse_foreign_instances(before: DeviceState, switch: Switch) -> None:
         )
 
 
-def _implementation(mode: Mode, switch: Switch) -> _Switchable:
+def refuse_part(device: Device) -> None:
+    """Raise ModeUnavailable where only a part of the GPU is ours: what switches modes changes the whole of it."""
+    if device.mig_uuid is not None:
+        run = f"python run_experiments.py --mode as-found --device {device.selector}"
+        wrong = f"only the MIG device {device.mig_uuid} of this GPU was given to us, and this mode needs the whole"
+        raise ModeUnavailable(f"{wrong}; measure in it with: {run}", wrong, run)
+
+
+def _implementation(mode: SwitchingMode, switch: Switch) -> _Switchable:
     match mode:
         case Exclusive() | TimeSlicing():
             return WholeGpu(mode, switch)

@@ -1,6 +1,6 @@
 """What every mode needs in order to change a device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.gpu.device import Device
 from bench.interrupts import uninterrupted
@@ -12,12 +12,13 @@ class Switch:
     """A device that may be changed, and how far the user lets us go.
 
     `lock_fd` is the descriptor of the device's lock; helpers inherit it, so that the device stays locked until
-    they end even if this runner is killed meanwhile.
+    they end even if this runner is killed meanwhile. `notes` keep what a mode must know again at its next visit.
     """
 
     device: Device
     allow_reset: bool
     lock_fd: int
+    notes: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def reset_option(self) -> tuple[str, ...]:

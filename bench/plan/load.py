@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bench.errors import PlanError
 from bench.plan.catalog import Catalog, ParameterValue
-from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mig, Mode
+from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mig, Mode, why_not_together
 from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan
 from bench.plan.wording import did_you_mean, listed, shown
 
@@ -146,6 +146,8 @@ class _Reader:
         modes = [self._mode(entry, f"modes[{i}]") for i, entry in enumerate(entries)]
         known = [mode for mode in modes if mode is not None]
         self._no_doubles([mode.label for mode in known], "modes")
+        if why_not := why_not_together(known):
+            self._say("modes", why_not)
         return known
 
     def _no_doubles(self, names: Iterable[str | int], place: str) -> None:

@@ -1,5 +1,6 @@
 """The ways of sharing a GPU, as a closed union: one frozen type per mode, and no options that contradict it."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -76,10 +77,29 @@ class CpuShared(_Mode):
     mode: Literal["cpu-shared"] = "cpu-shared"
 
 
-Mode = Annotated[Exclusive | TimeSlicing | Mps | MpsEqual | Mig | CpuShared, Field(discriminator="mode")]
+class AsFound(_Mode):
+    """The device as a cluster gave it, MIG slice, MPS daemon or time-sliced GPU; nothing is changed."""
+
+    mode: Literal["as-found"] = "as-found"
+
+
+SwitchingMode = Exclusive | TimeSlicing | Mps | MpsEqual | Mig | CpuShared
+Mode = Annotated[SwitchingMode | AsFound, Field(discriminator="mode")]
 
 MODE_TYPES: dict[str, type[_Mode]] = {
-    kind.model_fields["mode"].default: kind for kind in (Exclusive, TimeSlicing, Mps, MpsEqual, Mig, CpuShared)
+    kind.model_fields["mode"].default: kind
+    for kind in (Exclusive, TimeSlicing, Mps, MpsEqual, Mig, CpuShared, AsFound)
 }
 GPU_SHARING_MODES = ("time-slicing", "mps", "mps-equal", "mig")
 MODE_ADAPTER: TypeAdapter[Mode] = TypeAdapter(Mode)
+
+
+def why_not_together(modes: Sequence[Mode]) -> str | None:
+    """Return why these modes cannot stand in one plan; None if they can."""
+    others = [mode.label for mode in modes if not isinstance(mode, AsFound)]
+    if not others or len(others) == len(modes):
+        return None
+    return (
+        f"as-found takes the device as it is, and {', '.join(others)} would change it; "
+        "measure as-found in a plan of its own, which runs each job alone as well"
+    )

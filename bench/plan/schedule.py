@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.plan.mode import Exclusive, Mig, Mode, Mps, MpsEqual
+from bench.plan.mode import AsFound, Exclusive, Mig, Mode, Mps, MpsEqual
 from bench.plan.model import Mix, Plan, Timing
 
 LONGEST_WORD = 60  # of the three that an id consists of: ids are names of folders
@@ -21,7 +21,7 @@ class Role(StrEnum):
     """Why a trial exists."""
 
     MIX = "mix"  # all jobs of a mix side by side
-    SOLO = "solo"  # one job alone on the whole device: the reference rate
+    SOLO = "solo"  # one job alone on the whole device (as-found: in what was found): the reference rate
     SHARE = "share"  # one job alone in the share it has in a mix: splits slowdown into partition x interference
 
 
@@ -106,10 +106,15 @@ def share_of(mode: Mode, mix: Mix, slot: int) -> str | None:
 
 def _block(plan: Plan, index: int, seed: int, shuffle: random.Random) -> Block:
     taken: set[str] = set()
-    modes: list[Mode] = [Exclusive(), *plan.sharing_modes]
-    visits = [Visit(mode, _shuffled(_trials(plan, mode, index, seed, taken), shuffle)) for mode in modes]
+    visits = [Visit(mode, _shuffled(_trials(plan, mode, index, seed, taken), shuffle)) for mode in _modes(plan)]
     shuffle.shuffle(visits)
     return Block(index, tuple(visits))
+
+
+def _modes(plan: Plan) -> list[Mode]:
+    """Return what a block enters; with as-found alone, since nothing is switched, not even to exclusive."""
+    shared = plan.sharing_modes
+    return list(shared) if any(isinstance(mode, AsFound) for mode in shared) else [Exclusive(), *shared]
 
 
 def _shuffled(groups: list[list[Trial]], shuffle: random.Random) -> tuple[Trial, ...]:
@@ -127,13 +132,15 @@ def _cells(plan: Plan, mode: Mode) -> list[list[_Cell]]:
     """List what runs while `mode` lasts, in groups that need the device cut in the same way.
 
     In exclusive these are the jobs, alone; else each mix, with those of its jobs that also run alone in their
-    share (once for each pair of job and share, even where several mixes have it).
+    share (once for each pair of job and share, even where several mixes have it). As-found has both.
     """
+    jobs = {job.label: job for mix in plan.mixes for job in mix.jobs}
+    solo: list[list[_Cell]] = [[(Role.SOLO, Mix(name=label, jobs=(job,)), 0)] for label, job in jobs.items()]
     if isinstance(mode, Exclusive):
-        jobs = {job.label: job for mix in plan.mixes for job in mix.jobs}
-        return [[(Role.SOLO, Mix(name=label, jobs=(job,)), 0)] for label, job in jobs.items()]
+        return solo
     seen: set[tuple[str, str]] = set()
-    return [[(Role.MIX, mix, None), *_alone(mode, mix, seen)] for mix in plan.mixes]
+    shared = [[(Role.MIX, mix, None), *_alone(mode, mix, seen)] for mix in plan.mixes]
+    return [*solo, *shared] if isinstance(mode, AsFound) else shared
 
 
 def _alone(mode: Mode, mix: Mix, seen: set[tuple[str, str]]) -> Iterator[_Cell]:
@@ -154,7 +161,8 @@ def _trial(cell: _Cell, block: int, mode: Mode, seed: int, taken: set[str]) -> T
     role, mix, slot = cell
     what = mix.name if slot is None else mix.jobs[slot].label
     share = share_of(mode, mix, slot) if role is Role.SHARE and slot is not None else None
-    words = [f"b{block:02d}", mode.slug, what, f"alone-in-{share}" if share else ""]
+    alone = "alone" if role is Role.SOLO and not isinstance(mode, Exclusive) else ""
+    words = [f"b{block:02d}", mode.slug, what, f"alone-in-{share}" if share else alone]
     trial_id = _unused("-".join(_slug(word)[:LONGEST_WORD] for word in words if word), taken)
     return Trial(trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id))
 

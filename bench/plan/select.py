@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.errors import SetupError
-from bench.plan.mode import GPU_SHARING_MODES, MODE_ADAPTER, MODE_TYPES, Mode
+from bench.plan.mode import GPU_SHARING_MODES, MODE_ADAPTER, MODE_TYPES, Mode, why_not_together
 from bench.plan.model import Plan
 from bench.plan.wording import did_you_mean
 
@@ -31,6 +31,8 @@ def select_modes(plan: Plan, names: Sequence[str], preset: bool, device_kind: st
     if "all" in names:
         wanted |= dict.fromkeys(mode.mode for mode in plan.modes)
     modes = [mode for name in wanted for mode in _entries(plan, name)]
+    if why_not := why_not_together(modes):
+        raise SetupError(f"--mode {','.join(names)}: {why_not}")
     required = [mode.label for mode in modes if mode.mode in names]
     return Selection(plan.model_copy(update={"modes": tuple(modes)}), frozenset(required))
 

@@ -14,6 +14,11 @@ def watermark(comparison: Comparison) -> str | None:
     return "  ".join(words) or None
 
 
+def whole(comparison: Comparison) -> str:
+    """Say where a solo job was alone."""
+    return "in what was found" if comparison.found else "on the whole device"
+
+
 def banners(comparison: Comparison) -> list[str]:
     """Return the warnings that stand above everything else."""
     warnings = []
@@ -27,6 +32,11 @@ def banners(comparison: Comparison) -> list[str]:
         warnings.append(
             "Measured on the host's processor, not on a GPU: it shows that the way through works, and says "
             "nothing about how a GPU is shared."
+        )
+    if comparison.found:
+        warnings.append(
+            f"As found: nothing was switched. Jobs ran in {comparison.found}. Solo is a job alone in that, taking "
+            "turns is taking turns in that; power, energy and clocks are those of the whole board."
         )
     if not comparison.plan.timing.publishable:
         warnings.append(

@@ -10,6 +10,7 @@ from bench.analysis.reading import Reading, first_reason
 from bench.analysis.summary import Comparison
 from bench.analysis.trials import TrialMeasure
 from bench.plan.schedule import Role
+from bench.report.labels import whole
 from bench.report.table import Table, headings
 from bench.stats.interval import geometric_mean_interval, mean_interval
 from bench.stats.rounding import bare
@@ -71,7 +72,7 @@ def colocation_table(comparison: Comparison) -> Table:
         headings(("mix", "mode"), ("blocks", "STP", "ANTT", "smallest progress", "Jain")),
         "tables/levels.csv",
         "Geometric mean over blocks [95 % t interval]. STP: higher is better, 1 is taking turns. ANTT: lower is"
-        " better. Exclusive is derived: its jobs take turns on the whole device.",
+        f" better. Exclusive is derived: its jobs take turns {whole(comparison)}.",
     )
     found = _index(comparison.levels)
     for mix, mode in _cells(comparison.levels):
@@ -215,7 +216,12 @@ def changed_verdicts(comparison: Comparison) -> str:
 
 def flag_table(comparison: Comparison) -> Table | None:
     """Return the flags that instruments raised without invalidating a trial; None where there are none."""
-    table = Table("Flagged trials", headings(("trial", "flags"), ()), "tables/trials.csv")
+    table = Table(
+        "Flagged trials",
+        headings(("trial", "flags"), ()),
+        "tables/trials.csv",
+        "docs/results.md says what each flag means.",
+    )
     for record in comparison.flagged:
         table.add(record.id, "; ".join(record.flags))
     return table if table.rows else None

@@ -213,5 +213,8 @@ def _percentage(text: str | None) -> float | None:
 
 
 def _memory_limit_mib(text: str | None) -> int | None:
-    """Read `0=10240M`, the form in which MPS clients are given their limit."""
-    return None if text is None else int(text.partition("=")[2].removesuffix("M"))
+    """Read `0=10240M` or `0=10G`, the form in which MPS clients are given their limit."""
+    if text is None:
+        return None
+    limit = text.partition("=")[2].partition(",")[0]
+    return int(limit[:-1]) * (1024 if limit.endswith("G") else 1)

@@ -16,10 +16,12 @@ from bench.gpu.device import Device
 from bench.launch.tenants import refuse_beyond_host
 from bench.modes.availability import why_unavailable
 from bench.modes.entering import recover
+from bench.modes.found import find
 from bench.plan.catalog import Workload, load_catalog
 from bench.plan.load import PRESET_FOLDER, find_plan, load_plan
+from bench.plan.mode import AsFound
 from bench.plan.model import Plan
-from bench.plan.schedule import Schedule, make_schedule
+from bench.plan.schedule import Role, Schedule, Trial, make_schedule
 from bench.plan.select import Selection, select_modes
 from bench.progress import Progress
 from bench.rig import Rig, find_device, reserved
@@ -64,7 +66,7 @@ def start(options: argparse.Namespace, conduct: Conduct | None = None) -> int:
             device_request=device.selector,
             launcher_request=options.launcher,
             allow_reset=options.allow_reset,
-            device=rig.description,
+            device=_set_up(rig, selection.plan),
             software=software(),
             created_at=now.isoformat(),
         )
@@ -87,7 +89,7 @@ def resume(options: argparse.Namespace) -> int:
         _print_schedule(schedule, device)
         return EXIT_OK
     with reserved(device, record.launcher_request, record.allow_reset, _workloads(plan)) as rig:
-        _refuse_other_setup(record, rig)
+        _refuse_other_setup(record, _set_up(rig, selection.plan))
         for block in supersede_broken_blocks(folder, schedule):
             print(f"block {block} was interrupted for long or by a reboot and is repeated whole", file=sys.stderr)
         return _conduct(schedule, rig, folder, options.quiet)
@@ -133,9 +135,15 @@ def _refuse_impossible(selection: Selection, device: Device, allow_reset: bool) 
             raise ModeUnavailable(f"mode {label}: {why}")
 
 
-def _refuse_other_setup(record: RunRecord, rig: Rig) -> None:
+def _set_up(rig: Rig, plan: Plan) -> dict[str, Any]:
+    """Return what identifies the set-up; a run that takes the device as it is says what that was."""
+    as_found = any(isinstance(mode, AsFound) for mode in plan.modes) and rig.device.kind == "gpu"
+    return {**rig.description, **({"found": find(rig.device).words} if as_found else {})}
+
+
+def _refuse_other_setup(record: RunRecord, set_up: dict[str, Any]) -> None:
     """Refuse to go on with a run on another device, driver or code than it began on."""
-    here = {**rig.description, "commit": software()["commit"]}
+    here = {**set_up, "commit": software()["commit"]}
     then = {**record.device, "commit": record.software.get("commit")}
     for name, value in then.items():
         if here.get(name) != value:
@@ -152,8 +160,7 @@ def _workloads(plan: Plan) -> list[Workload]:
 def _print_schedule(schedule: Schedule, device: Device) -> None:
     print(f"device: {device.name}")
     for trial in schedule.trials:
-        alone = "" if trial.slot is None or trial.role == "solo" else f", {trial.tenants[0]} alone in its share"
-        print(f"block {trial.block:>2}  {trial.mode.label:<14} {trial.mix.name}{alone}")
+        print(f"block {trial.block:>2}  {trial.mode.label:<14} {trial.mix.name}{_alone(trial)}")
     hours = schedule.measured_s / 3600
     timing = schedule.timing
     print(
@@ -161,6 +168,13 @@ def _print_schedule(schedule: Schedule, device: Device) -> None:
         f"{timing.window_s:g} s of window each: {hours:.2f} h of measuring;\n"
         "starting jobs and switching modes come on top"
     )
+
+
+def _alone(trial: Trial) -> str:
+    """Say of a job that runs alone in what; of exclusive that goes without saying."""
+    if trial.role is Role.SHARE:
+        return f", {trial.tenants[0]} alone in its share"
+    return ", alone" if trial.role is Role.SOLO and isinstance(trial.mode, AsFound) else ""
 
 
 def _is_given(value: Any) -> bool:

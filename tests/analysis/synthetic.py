@@ -36,7 +36,7 @@ mixes: {pair: [resnet50-training, bert-base-training]}
 blocks: 6
 """
 SOLO = {"resnet50-training": 1000.0, "bert-base-training": 200.0, "bert-base-batch-inference": 500.0}
-PROGRESS = {"time-slicing": 0.48, "mps": 0.7, "mps-equal": 0.65, "mig": 0.4}
+PROGRESS = {"time-slicing": 0.48, "mps": 0.7, "mps-equal": 0.65, "mig": 0.4, "as-found": 0.45}
 DEVICE = {"kind": "gpu", "name": "SIMULATED A100-SXM4-80GB", "uuid": "GPU-simulated", "driver_version": "580.1"}
 Fate = tuple[Status, str | None]
 START_S = 1000.0

@@ -114,6 +114,19 @@ def test_a_missing_solo_trial_costs_its_block_and_says_so(tmp_path: Path) -> Non
     assert find(comparison, "rate", "mps", "time-slicing", "bert-base-training").n_blocks == 6
 
 
+def test_as_found_is_held_against_solo_trials_of_its_own(tmp_path: Path) -> None:
+    def status(trial: Trial) -> tuple[Status, str | None]:
+        lost = trial.role is Role.SOLO and trial.block == 2 and trial.mix.name == "resnet50-training"
+        return (Status.FAILED, "crashed") if lost else (Status.OK, None)
+
+    plan = PLAN.replace("[time-slicing, mps]", "[as-found]")
+    comparison = analyse(make_run(tmp_path, Recipe(plan_text=plan, status=status)))
+    row = find(comparison, "stp", "as-found", "exclusive")
+    assert (row.n_blocks, row.failures, row.baseline_failures) == (5, 0, 1)
+    assert row.value == pytest.approx(2 * PROGRESS["as-found"], rel=0.01)
+    assert {cell.mode for cell in comparison.cells} == {"as-found", "exclusive"}
+
+
 def test_a_mode_that_fails_too_often_cannot_win(tmp_path: Path) -> None:
     def status(trial: Trial) -> tuple[Status, str | None]:
         lost = trial.mode.mode == "mps" and trial.block in (3, 6, 9)

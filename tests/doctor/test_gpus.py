@@ -23,7 +23,8 @@ def user(monkeypatch):
 
 
 def able(told):
-    return {name for name, mode in told.items() if mode["available"]}
+    """The modes that a run could switch to; as-found needs no switching."""
+    return {name for name, mode in told.items() if mode["available"]} - {"as-found"}
 
 
 def test_an_idle_hopper_does_every_gpu_mode(host, modes):
@@ -82,6 +83,25 @@ def test_instances_of_others_are_named_with_the_command_that_removes_them(host, 
     helper = f"gpu_configs/disable_mig.sh --gpu {bench.state.gpu_uuid}"
     assert told["mps"]["command"] == helper
     assert told["mig"]["command"] == f"{helper} --keep-mode"
+
+
+@pytest.mark.usefixtures("user")
+@pytest.mark.parametrize("sees_the_board", [True, False])
+def test_of_a_part_of_a_gpu_only_as_found_can_be_had(host, diagnosis, monkeypatch, sees_the_board):
+    bench = host("h100-80gb")
+    smi(bench, "-mig", "1")
+    smi(bench, "mig", "-cgi", "9,19", "-C")
+    mine = bench.state.instances[0].compute[0].uuid
+    bench.change(lambda state: vars(state).update(monitors_mig=sees_the_board, shows_mig=mine))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", mine)
+    document = diagnosis()
+    told = {mode["name"]: mode for mode in document["modes"]}
+    assert [name for name, mode in told.items() if mode["available"]] == ["as-found"]
+    assert told["as-found"]["detail"].startswith(f"a MIG instance 3g.40gb ({mine}, 60 SMs")
+    assert told["mps"]["reason"].startswith(f"only the MIG device {mine}")
+    assert document["device"]["selector"] == f"cuda:{mine}"
+    measure = f"run_experiments.py --mode as-found --device cuda:{mine}"
+    assert told["mig"]["command"] == f"python {measure}"
 
 
 @pytest.mark.usefixtures("user")
@@ -152,7 +172,7 @@ def test_a_killed_run_is_told_first_and_judged_as_undone(host, diagnosis):
     assert document["next_command"] == f"python -m bench mode restore --device {device.selector}"
     (gpu,) = document["gpus"]
     assert "killed run left mode mig" in gpu["last_run"]["reason"]
-    assert {mode["name"] for mode in gpu["modes"] if mode["available"]} == {*WHOLE, "mig"}
+    assert {mode["name"] for mode in gpu["modes"] if mode["available"]} == {*WHOLE, "mig", "as-found"}
 
 
 def test_versions_are_the_drivers_own(host, diagnosis):

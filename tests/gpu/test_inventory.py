@@ -74,9 +74,29 @@ def test_a_selector_that_names_no_single_gpu_gets_the_list(tool, selector):
         find_gpu(selector, tool("nvidia-smi", TWO_GPUS))
 
 
-def test_a_mig_device_is_refused(tool):
-    with pytest.raises(SetupError, match="name the GPU"):
-        find_gpu("MIG-3f6f389f", tool("nvidia-smi", TWO_GPUS))
+IN_A_CONTAINER = """case "$*" in
+-L) echo 'GPU 0: NVIDIA H100 (UUID: GPU-aaab-2)'
+    echo '  MIG 3g.40gb     Device  0: (UUID: MIG-1111-1)'
+    echo '  MIG 1g.10gb     Device  1: (UUID: MIG-1111-2)' ;;
+*) echo 'index, uuid, name, memory.total [MiB], driver_version, vbios_version, mig.mode.current, compute_mode'
+   echo '0, GPU-aaab-2, NVIDIA H100, [Insufficient Permissions], 595.80, [N/A], Enabled, Default' ;;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("selector", "visible"), [("MIG-1111-2", ""), (None, "MIG-1111-2"), (None, "MIG-1111-2,x")]
+)
+def test_a_mig_device_finds_its_gpu_even_where_that_tells_little(tool, selector, visible):
+    device = find_gpu(selector, {**tool("nvidia-smi", IN_A_CONTAINER), "CUDA_VISIBLE_DEVICES": visible})
+    assert (device.uuid, device.mig_uuid, device.selector) == ("GPU-aaab-2", "MIG-1111-2", "cuda:MIG-1111-2")
+    assert device.memory_total_mib is None
+    assert device.state_folder.name == "MIG-1111-2"  # a lock of its own: neighbours may measure, too
+
+
+@pytest.mark.parametrize("selector", ["MIG-1111", "MIG-2222"])
+def test_what_names_no_single_mig_device_gets_the_list(tool, selector):
+    with pytest.raises(SetupError, match=rf"(?s)`{selector}`.*MIG-1111-1  3g.40gb of GPU-aaab-2.*MIG-1111-2"):
+        find_gpu(selector, tool("nvidia-smi", IN_A_CONTAINER))
 
 
 def test_fingerprint_has_units_and_none_for_what_is_not_told(tool):

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from bench.plan.mode import CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import AsFound, CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
 from bench.plan.model import TIMINGS, Job, Mix, Plan
 from bench.plan.schedule import Role, make_schedule, share_of, trial_seed
 
@@ -38,6 +38,19 @@ def test_every_block_visits_every_mode_once_and_exclusive_is_implied():
 def test_exclusive_that_is_also_named_comes_once():
     schedule = make_schedule(plan_of(modes=(Exclusive(), Mps())), 3)
     assert all(len(block.visits) == 2 for block in schedule.blocks)
+
+
+def test_as_found_is_visited_once_a_block_and_runs_the_solo_trials_itself():
+    blocks = make_schedule(plan_of(modes=(AsFound(),), blocks=40), 3).blocks
+    for block in blocks:
+        (visit,) = block.visits
+        assert visit.mode == AsFound()
+        assert Counter((t.role, t.mix.name) for t in visit.trials) == Counter(
+            [(Role.SOLO, RESNET.label), (Role.SOLO, BERT.label), (Role.MIX, "pair"), (Role.MIX, "replicas")]
+        )
+        assert len({t.id for t in visit.trials}) == 4
+    first = Counter(block.visits[0].trials[0].role for block in blocks)
+    assert min(first.values()) > 10  # of 40: solo trials and mixes are in random order
 
 
 def test_orders_differ_between_blocks():

@@ -69,3 +69,20 @@ def test_only_modes_change(preset):
 def test_an_unknown_name_is_refused_with_the_nearest(preset):
     with pytest.raises(SetupError, match=r"--mode mgi: no such mode; did you mean 'mig'\?; known: .*all"):
         select_modes(preset, ["mps", "mgi"], True, "gpu")
+
+
+def test_as_found_takes_the_place_of_a_plans_modes_and_all_does_not_include_it(preset):
+    selection = select_modes(preset, ["as-found"], True, "gpu")
+    assert (labels(selection), selection.required) == (["as-found"], {"as-found"})
+    assert "as-found" not in labels(select_modes(preset, ["all"], True, "gpu"))
+
+
+@pytest.mark.parametrize("names", [["as-found", "mps"], ["all", "as-found"], ["as-found", "exclusive"]])
+def test_as_found_stands_beside_no_mode_that_switches(preset, names):
+    with pytest.raises(SetupError, match=r"as-found takes the device as it is, and .* would change it"):
+        select_modes(preset, names, True, "gpu")
+
+
+def test_a_plan_says_so_too(problems):
+    (problem,) = problems(MIXES + "modes: [as-found, mps]")
+    assert problem.startswith("modes: as-found takes the device as it is, and mps would change it")

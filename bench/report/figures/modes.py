@@ -15,6 +15,7 @@ from bench.analysis.metrics import METRICS, RATE, STP
 from bench.analysis.summary import Comparison
 from bench.plan.model import Mix
 from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, wrapped
+from bench.report.labels import whole
 from bench.stats.interval import Interval, geometric_mean_interval
 
 _SPREAD = 0.16  # half the width over which the blocks of one mode are laid out side by side
@@ -91,7 +92,7 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     return Drawing(
         "throughput_by_job",
         "Throughput of each job",
-        "Items per second of one tenant, alone on the whole device (solo) and beside its neighbours; small marks "
+        f"Items per second of one tenant, alone {whole(comparison)} (solo) and beside its neighbours; small marks "
         "are blocks. Rates of different units are never added.",
         figure,
     )

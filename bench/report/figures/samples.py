@@ -17,6 +17,7 @@ from bench.analysis.windows import CURVE_PROBABILITIES, Vector
 from bench.plan.model import Mix
 from bench.plan.schedule import Role
 from bench.report.figures.style import GREY, Drawing, Look, grid, matrix, wrapped
+from bench.report.labels import whole
 from bench.report.table import DASH
 from bench.store.record import TrialRecord
 from bench.store.run_folder import RunFolder
@@ -58,7 +59,7 @@ def draw_latency(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "step_latency",
         "Distribution of step latency",
         "The line is the median over blocks of each percentile, the band spans all blocks; percentiles that too "
-        "few steps bound are left out. Solo is the job alone on the whole device.",
+        f"few steps bound are left out. Solo is the job alone {whole(comparison)}.",
         figure,
     )
 

@@ -6,8 +6,9 @@ or of the text on standard input for the MPS front-end. Actions: `fail` (prints 
 rule acts. An empty `match` means every call: `hang` for some milliseconds is a driver that answers slowly.
 
 What is wrong with the device itself is kept in its state (`state.DriverState`): `holder` (who holds it),
-`privileged` and `monitors_mig` (what the caller may), `passed_through` (a virtual machine), `persistence`,
-`lost` (fell off the bus), `frozen` (columns that never move, or read `[Unknown Error]`), `driver_version`.
+`privileged`, `monitors_mig` and `shows_mig` (what the caller may), `passed_through` (a virtual machine),
+`persistence`, `lost` (fell off the bus), `frozen` (columns that never move, or read `[Unknown Error]`),
+`driver_version`.
 Accidents under MPS are calls: `accidents.fault_client`, `accidents.kill_daemon`.
 """
 

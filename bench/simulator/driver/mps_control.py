@@ -105,6 +105,8 @@ def _obey(state: DriverState, daemon: Daemon, words: list[str]) -> str:
         case ["set_default_active_thread_percentage", percentage]:
             state.replace_daemon(daemon, daemon.replace(active_thread_percentage=float(percentage)))
             answer = f"{float(percentage):.1f}\n"
+        case ["get_active_thread_percentage", pid] if pid == str(daemon.server_pid):
+            answer = f"{daemon.server_percentage:.1f}\n"
         case ["get_server_list"]:
             answer = "" if daemon.server_pid is None else f"{daemon.server_pid}\n"
         case ["get_server_status", pid] if pid == str(daemon.server_pid):

@@ -127,7 +127,8 @@ def _list_devices(_: Request, path: str) -> Answer:
 
     state = DriverState.load(path)
     lines = [f"GPU 0: {state.gpu_name} (UUID: {state.gpu_uuid})"]
-    pairs = [(gi, ci) for gi in sorted(state.instances, key=lambda gi: gi.id) for ci in gi.compute]
+    instances = sorted(state.instances, key=lambda gi: gi.id)
+    pairs = [(gi, ci) for gi in instances for ci in gi.compute if state.shows_mig in (None, ci.uuid)]
     for index, (gi, ci) in enumerate(pairs):
         name = compute_name(state.profile(gi), ci.slices)
         lines.append(f"  MIG {name:<12}Device {index:>2}: (UUID: {ci.uuid})")

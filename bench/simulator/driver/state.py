@@ -79,6 +79,8 @@ class DriverState:
     """Whether the caller may change the device, as root may."""
     monitors_mig: bool = True
     """Whether the caller may list MIG instances: the right to read /dev/nvidia-caps/nvidia-cap2."""
+    shows_mig: str | None = None
+    """The UUID of the one MIG device that `-L` shows, as in a container that was given no other; None: all."""
     passed_through: bool = False
     """Whether this is a virtual machine: no GPU reset and no power cap."""
     lost: bool = False
