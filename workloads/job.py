@@ -80,8 +80,12 @@ class Job:
         device_uuid: str | None = None,
         sm_count: int | None = None,
         memory_total_mib: int | None = None,
+        **figures: float,
     ) -> None:
-        """Report the device this process sees (memory in MiB) and what its environment says of sharing."""
+        """Report the device this process sees (memory in MiB) and what its environment says of sharing.
+
+        `figures` are numbers of the job's own, under names with their units; the record keeps them.
+        """
         self._emit(
             "identity",
             device_name=device_name,
@@ -89,6 +93,7 @@ class Job:
             sm_count=sm_count,
             memory_total_mib=memory_total_mib,
             **_surroundings(),
+            **figures,
         )
 
     def warmup(self, steps: int, items: int = 1, *, autotune: bool | None = None) -> Iterator[None]:
