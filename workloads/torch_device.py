@@ -81,7 +81,7 @@ class TorchDevice:
 
         `figures` are what else the job has found out about itself; the record keeps them with the identity.
         """
-        job.identity(**self.identity(), **(figures or {}))
+        job.identity(**self.identity(), figures=figures)
         for _ in job.warmup(options.warmup_steps, options.batch_size, autotune=autotune):
             step()
             self.synchronize()

@@ -42,7 +42,7 @@ class Stopwatch:
         self._phase, self._began_s = "enter", self.clock.monotonic_s()
 
     def entered(self) -> None:
-        """The mode is there, and proven."""
+        """Keep how long it took until the mode was there, and proven."""
         self._phase, self.enter_s = "prepare", self.clock.monotonic_s() - self._began_s
 
     def leaving(self) -> None:
@@ -50,7 +50,7 @@ class Stopwatch:
         self._phase, self._began_s = "leave", self.clock.monotonic_s()
 
     def left(self) -> None:
-        """The device is as it was, and read back."""
+        """Keep how long it took until the device was as before, and read back."""
         self._phase, self.leave_s = None, self.clock.monotonic_s() - self._began_s
 
     def note(self, call: Call, began_s: float, result: Mapping[str, str] | None) -> None:
