@@ -110,7 +110,8 @@ def _of_mode(mode: str, visits: Sequence[VisitRecord], records: Sequence[TrialRe
 
 def _reading_order(timed: _Timed) -> tuple[int, str]:
     """Put steps in the order in which they are done, and layouts beside each other."""
-    order = ["turn MIG mode on", "create", "destroy", "turn MIG mode off", "start", "stop", "first", "context"]
+    order = ["turn MIG mode on", "create", "destroy", "turn MIG mode off", "start", "stop", "import"]
+    order += ["first", "context"]
     place = next((number for number, words in enumerate(order) if timed[0].startswith(words)), len(order))
     return place, timed[0]
 

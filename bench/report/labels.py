@@ -24,7 +24,8 @@ def banners(comparison: Comparison) -> list[str]:
     if comparison.run.simulated and comparison.plan.timing.measures == "switching":
         warnings.append(
             "Simulated: no GPU was switched. The durations below are those of the simulated driver's tools, in "
-            "real time on this host; they show that the way through works, and say nothing of a GPU."
+            "real time on this host; they show that the way through works, and say nothing of a GPU. Simulated "
+            "jobs open no CUDA context, so there is no first one to time."
         )
     elif comparison.run.simulated:
         warnings.append(

@@ -2,8 +2,8 @@
 
 The `identity` event carries three durations in seconds: `startup_s`, from the start of the process to the first
 line of this program (to 10 ms, the tick of the kernel's clock for processes); `import_s`, the import of torch;
-`context_s`, from there until a first kernel has run: cuInit, primary context, kernel, synchronise. On a CPU the last
-is a first operation alone.
+`context_s`, from there until a first kernel has run: cuInit, primary context, kernel, synchronise. On a CPU the
+last is a first operation alone.
 """
 
 # ruff: noqa: PLC0415  (late imports: --help is instant, and a missing library is reported as an event)
