@@ -9,12 +9,13 @@ from bench.launch.corun import CoRun, co_run
 from bench.launch.tenants import board_flags, host_flags, make_tenants
 from bench.modes.contract import ActiveMode
 from bench.modes.entering import entered
+from bench.modes.switch import Switch
 from bench.plan.catalog import Catalog
 from bench.plan.model import Timing
 from bench.plan.schedule import Schedule, Trial, Visit
 from bench.progress import Progress
 from bench.rig import Rig
-from bench.store.compose import measured, not_measured
+from bench.store.compose import measured, not_measured, visited
 from bench.store.record import RunRecord, Status, TrialRecord
 from bench.store.run_folder import RunFolder
 from bench.telemetry.contract import Telemetry
@@ -38,12 +39,21 @@ class Experiment:
         waiting = [trial for trial in visit.trials if not self.folder.has(trial.id)]
         if not waiting:
             return
+        switch = self.rig.switch.for_visit()
         try:
-            with entered(visit.mode, self.rig.switch) as active:
+            with entered(visit.mode, switch) as active:
+                self.note(visit, switch)
                 for trial in waiting:
                     self.attempt(trial, active, timing)
         except (ModeUnavailable, DeviceError) as error:
             self.give_up(waiting, error)
+        finally:
+            self.note(visit, switch)
+
+    def note(self, visit: Visit, switch: Switch) -> None:
+        """Write down what switching has taken so far; a run that is killed later keeps that."""
+        if record := visited(self.run, visit, switch.stopwatch):
+            self.folder.keep_visit(record)
 
     def attempt(self, trial: Trial, active: ActiveMode, timing: Timing) -> None:
         """Run one trial; a device that fails meanwhile spoils this trial and no other."""

@@ -26,6 +26,7 @@ class Progress:
         self._task = self._bar.add_task("", total=len(schedule.trials), completed=done, found="")
         self._solo: dict[tuple[int, str], float] = {}
         self._stp: dict[str, list[float]] = defaultdict(list)
+        self._compares = schedule.timing.measures == "sharing"
         self.counts: Counter[Status] = Counter()
 
     def __enter__(self) -> "Progress":
@@ -45,7 +46,7 @@ class Progress:
     def ended(self, record: TrialRecord, corun: CoRun | None) -> None:
         """Count the trial, and show the mean system throughput of each mode so far."""
         self.counts[record.status] += 1
-        if record.status is Status.OK and corun is not None:
+        if record.status is Status.OK and corun is not None and self._compares:
             self._learn(record, corun)
         found = ", ".join(f"{mode} {fmean(values):.2f}" for mode, values in self._stp.items())
         bad = self.counts[Status.FAILED] + self.counts[Status.INVALID]

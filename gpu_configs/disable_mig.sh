@@ -15,7 +15,8 @@ Destroy compute instances, then GPU instances, then turn MIG mode off, and read 
   --allow-reset      allow the GPU reset that a change of MIG mode needs on Ampere
   --dry-run          print the commands that would change something; change nothing
 
-RESULT mig_mode=Enabled|Disabled|N/A destroyed=GI,... changed=yes|no
+RESULT mig_mode=Enabled|Disabled|N/A destroyed=GI,... changed=yes|no [destroy_s=S] [mode_s=S]
+       S is how many seconds a step took, where it was done
 $EXIT_CODES
 EOF
 }
@@ -56,7 +57,7 @@ check_destroyed() {
 }
 
 disable_mode() {
-    change -i "$gpu" -mig 0
+    timed mode change -i "$gpu" -mig 0
     ((code == 0)) || refuse "nvidia-smi -mig 0" "nvidia-smi mig -lgi"
     [[ $dry_run == no ]] || return 0
     local answer=${said//$'\n'/ | }
@@ -80,7 +81,7 @@ if [[ $keep_mode == no && $mig_mode == Enabled && $compute_cap == 8.* && $allow_
     die $NEEDS_RESET "on Ampere turning MIG mode off resets the GPU" "add --allow-reset, or --keep-mode to leave the mode on"
 fi
 if [[ -n $targets ]]; then
-    destroy_instances "$targets"
+    timed destroy destroy_instances "$targets"
     changed=yes
 fi
 if [[ $keep_mode == no && -z $others ]]; then

@@ -14,7 +14,7 @@ live on, and remove DIR. A daemon that enable_mps.sh did not start for this GPU 
   --pipe-directory DIR   as it was given to enable_mps.sh
   --dry-run              print the commands that would change something; change nothing
 
-RESULT pipe_directory=DIR changed=yes|no
+RESULT pipe_directory=DIR changed=yes|no [stop_s=SECONDS]
 $EXIT_CODES
 EOF
 }
@@ -44,6 +44,6 @@ if [[ $dry_run == yes ]]; then
         "$pipe_directory" "$pipe_directory"
     end_of_dry_run
 fi
-mps_stop
+timed stop mps_stop
 [[ ! -e $pipe_directory ]] || die $FAILED "$pipe_directory is still there" "remove it by hand"
 result pipe_directory "$pipe_directory" changed yes

@@ -18,6 +18,7 @@ in the same directory is never touched. Compute mode is left alone.
   --dry-run                      print the commands that would change something; change nothing
 
 RESULT pipe_directory=DIR log_directory=DIR daemon_pid=PID active_thread_percentage=P changed=yes|no
+       [start_s=SECONDS, from its start until it answers]
 $EXIT_CODES
 EOF
 }
@@ -70,6 +71,11 @@ await_daemon() {
     done
 }
 
+bring_up() {
+    start_daemon || give_up "nvidia-cuda-mps-control -d failed"
+    await_daemon || give_up "the MPS daemon does not answer: $said"
+}
+
 give_up() {
     local log=''
     [[ ! -s $log_directory/start.log ]] || log=" (said: $(<"$log_directory/start.log"))"
@@ -109,7 +115,6 @@ fi
 (umask 066 && mkdir -p -- "$pipe_directory" "$log_directory") ||
     die $NO_PERMISSION "cannot create $pipe_directory or $log_directory" "choose directories that you may write"
 printf '%s\n' "$gpu" >"$pipe_directory/$OWNER_FILE"
-start_daemon || give_up "nvidia-cuda-mps-control -d failed"
-await_daemon || give_up "the MPS daemon does not answer: $said"
+timed start bring_up
 [[ $percentage_found == "$percentage" ]] || give_up "the daemon grants $percentage_found %, not $percentage %"
 report yes

@@ -12,7 +12,7 @@ readonly EXIT_CODES="Exit codes: 0 done, 1 failed or not as asked afterwards, 2 
 The last line on stdout is 'RESULT key=value ...'. Under --dry-run it is
 'RESULT dry_run=yes' if something would change. A tool that is silent for GPU_CONFIGS_TIMEOUT_S (60) seconds has failed."
 
-gpu='' dry_run=no allow_reset=no pipe_directory=''
+gpu='' dry_run=no allow_reset=no pipe_directory='' took=()
 
 # --- reporting -----------------------------------------------------------------------------------------------------
 
@@ -22,9 +22,23 @@ die() {
     exit "$1"
 }
 
+# timed STEP COMMAND ...: run the command, and let the result say how many seconds it took: STEP_s=0.123456.
+# It is the host's wall clock, which bash has without a process.
+timed() {
+    local step=$1 began=${EPOCHREALTIME:-} us
+    shift
+    "$@"
+    [[ -n $began ]] || return 0 # bash before version 5
+    us=$((${EPOCHREALTIME/./} - ${began/./}))
+    ((us >= 0)) || return 0 # the clock was set back meanwhile
+    printf -v us '%07d' "$us"
+    took+=("${step}_s" "${us::-6}.${us: -6}")
+}
+
 # result KEY VALUE ...: the machine-readable last line; odd values are quoted for the shell.
 result() {
     local line=RESULT
+    set -- "$@" "${took[@]}"
     while (($#)); do
         if [[ $2 =~ ^[A-Za-z0-9_.,:/+@%-]*$ ]]; then
             line+=" $1=$2"
@@ -105,7 +119,7 @@ refuse() {
 
 # end_of_dry_run: what would follow depends on an answer that a dry run does not get.
 end_of_dry_run() {
-    [[ $dry_run == no ]] || { result dry_run yes && exit 0; }
+    [[ $dry_run == no ]] || { took=() && result dry_run yes && exit 0; }
 }
 
 # change WORD ...: tell nvidia-smi to change something, or only print it under --dry-run.

@@ -19,8 +19,8 @@ What was created is destroyed again if not all of it could be. If exactly this l
   --allow-reset    allow the GPU reset that a change of MIG mode needs on Ampere; only done on an idle GPU
   --dry-run        print the commands that would change something; change nothing
 
-RESULT instances=UUID/GI/CI/PROFILE/START,... mode_changed=yes|no
-       in the order of --layout
+RESULT instances=UUID/GI/CI/PROFILE/START,... mode_changed=yes|no [mode_s=S] [destroy_s=S] [create_s=S]
+       in the order of --layout; S is how many seconds a step took, where it was done
 $EXIT_CODES
 EOF
 }
@@ -69,7 +69,7 @@ enable_mode() {
         die $NEEDS_RESET "MIG mode is off; on Ampere turning it on resets the GPU" "add --allow-reset when the GPU is idle"
     computing
     ((${#processes[@]} == 0)) || die $IN_USE "in use by: $(holders)" "stop these processes"
-    change -i "$gpu" -mig 1
+    timed mode change -i "$gpu" -mig 1
     ((code == 0)) || refuse "nvidia-smi -mig 1" "nvidia-smi -q -i $gpu"
     mode_changed=yes
     [[ $dry_run == no ]] || return 0
@@ -128,7 +128,7 @@ destroy_replaced() {
     for id in "${!gi_name[@]}"; do
         [[ ,$replace, != *,$id,* ]] || { gone+=,$id && unset "gi_name[id]"; }
     done
-    [[ -z $gone ]] || destroy_instances "${gone#,}"
+    [[ -z $gone ]] || timed destroy destroy_instances "${gone#,}"
 }
 
 # instance_at ID:START: set `found` to the id of the instance that was cut so.
@@ -180,7 +180,7 @@ if ((${#gi_name[@]} == ${#wanted[@]})) && all_there; then
     report
     exit
 fi
-change mig -i "$gpu" -cgi "$layout" -C
+timed create change mig -i "$gpu" -cgi "$layout" -C
 end_of_dry_run
 ((code == 0)) || roll_back "could not create $layout: ${said//$'\n'/ | }"
 answer=${said//$'\n'/ | }

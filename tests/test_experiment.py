@@ -170,11 +170,42 @@ def test_tenants_that_missed_mps_make_the_trial_invalid_with_the_evidence(folder
     assert record.window is None
 
 
+def test_each_visit_leaves_what_switching_took(folder):
+    story = Story(folder, "time-slicing, mps, mig")
+    story.conduct()
+    visits = {visit.mode_label: visit for visit in story.run.visits()}
+    assert visits.keys() == {"exclusive", "time-slicing", "mps", "mig"}
+    for visit in visits.values():
+        assert visit.enter_s > sum(call.duration_s for call in visit.calls if call.phase == "enter")
+        assert visit.leave_s > sum(call.duration_s for call in visit.calls if call.phase == "leave")
+        assert all(sum(call.steps_s.values()) < call.duration_s for call in visit.calls)
+    assert visits["time-slicing"].calls == ()
+    assert [(call.phase, call.helper, *call.steps_s) for call in visits["mig"].calls] == [
+        ("enter", "setup_mig", "mode"),
+        ("prepare", "setup_mig", "create"),
+        ("leave", "disable_mig", "destroy", "mode"),
+    ]
+    assert visits["mig"].calls[1].instances == ("3g.40gb", "3g.40gb")
+
+
+def test_what_was_not_entered_or_left_has_no_duration(folder):
+    faults(folder, {"tool": "nvidia-cuda-mps-control", "match": "-d", "action": "fail", "rc": 1, "text": "no\n"})
+    story = Story(folder, "time-slicing, mps")
+    story.conduct()
+    visits = {visit.mode_label: visit for visit in story.run.visits()}
+    assert visits["mps"].enter_s is None
+    assert [call.succeeded for call in visits["mps"].calls if call.helper == "enable_mps"] == [False]
+    assert visits["time-slicing"].enter_s
+
+
 def test_a_device_that_cannot_be_put_back_ends_the_run(folder):
     faults(folder, {"tool": "nvidia-smi", "match": "-mig 0", "action": "lie", "text": "All done.\n"})
     story = Story(folder, "mig, mps", blocks=2)
     with pytest.raises(RestoreError, match="could not be put back after mode mig"):
         story.conduct()
+    (visit,) = [visit for visit in story.run.visits() if visit.mode_label == "mig"]
+    assert visit.enter_s
+    assert visit.leave_s is None
     told = story.told()
     assert told.count("MIG on") == 1
     assert told[-1] == "MIG off"

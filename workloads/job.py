@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import FrameType, TracebackType
 
 PROTOCOL = 1
@@ -80,8 +80,12 @@ class Job:
         device_uuid: str | None = None,
         sm_count: int | None = None,
         memory_total_mib: int | None = None,
+        figures: Mapping[str, float] | None = None,
     ) -> None:
-        """Report the device this process sees (memory in MiB) and what its environment says of sharing."""
+        """Report the device this process sees (memory in MiB) and what its environment says of sharing.
+
+        `figures` are numbers of the job's own, under names with their units; the record keeps them.
+        """
         self._emit(
             "identity",
             device_name=device_name,
@@ -89,6 +93,7 @@ class Job:
             sm_count=sm_count,
             memory_total_mib=memory_total_mib,
             **_surroundings(),
+            **(figures or {}),
         )
 
     def warmup(self, steps: int, items: int = 1, *, autotune: bool | None = None) -> Iterator[None]:

@@ -8,7 +8,7 @@ import platform
 import resource
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,9 +68,20 @@ class TorchDevice:
         if self.is_cuda:
             self._torch.cuda.synchronize()
 
-    def run(self, job: Job, step: Callable[[], None], options: Namespace, *, autotune: bool) -> None:
-        """Drive a whole job: identity, warm-up, and steps of `batch_size` items until told to stop."""
-        job.identity(**self.identity())
+    def run(
+        self,
+        job: Job,
+        step: Callable[[], None],
+        options: Namespace,
+        *,
+        autotune: bool,
+        figures: Mapping[str, float] | None = None,
+    ) -> None:
+        """Drive a whole job: identity, warm-up, and steps of `batch_size` items until told to stop.
+
+        `figures` are what else the job has found out about itself; the record keeps them with the identity.
+        """
+        job.identity(**self.identity(), figures=figures)
         for _ in job.warmup(options.warmup_steps, options.batch_size, autotune=autotune):
             step()
             self.synchronize()

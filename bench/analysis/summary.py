@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.analysis.answers import Answer, Findings, answer
 from bench.analysis.colocation import BlockCell, block_cells
 from bench.analysis.contrasts import UNFLAGGED, Cells, Contrast, contrasts
 from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
+from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
 from bench.analysis.trials import TrialMeasure, measure
 from bench.plan.catalog import load_catalog
 from bench.plan.load import load_plan
@@ -32,6 +33,7 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
     answers: tuple[Answer, ...]
     scheduled: int
+    switching: tuple[SwitchingTime, ...] = ()
 
     @property
     def counts(self) -> Mapping[Status, int]:
@@ -74,7 +76,7 @@ def analyse(run: RunFolder) -> Comparison:
     if any(each.flags for each in records):
         compared += _without_flagged(plan, records, trials, units)
     findings = Findings(plan, cells, compared, records, record.simulated)
-    return Comparison(
+    comparison = Comparison(
         run=record,
         plan=plan,
         records=records,
@@ -85,6 +87,23 @@ def analyse(run: RunFolder) -> Comparison:
         answers=tuple(answer(findings, mix) for mix in plan.mixes),
         scheduled=len(make_schedule(plan, record.seed).trials),
     )
+    return _with_switching(comparison, run)
+
+
+def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
+    """Add what switching took; a run that measures just this compares nothing.
+
+    Other runs on a simulated device leave it out: it is the time of the stand-in driver's tools.
+    """
+    plan, simulated = comparison.plan, comparison.run.simulated
+    about_it = plan.timing.measures == "switching"
+    if simulated and not about_it:
+        return comparison
+    times = switching_times(plan, tuple(run.visits()), comparison.records)
+    if not about_it:
+        return replace(comparison, switching=times)
+    answers = switching_answers(plan, times, comparison.records, simulated)
+    return replace(comparison, switching=times, answers=answers, cells=(), levels=(), contrasts=())
 
 
 def plan_of(run: RunFolder) -> Plan:

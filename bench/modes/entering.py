@@ -60,6 +60,7 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
         return
     refuse_part(switch.device)
     recover(switch)
+    switch.stopwatch.entering()
     before = observe(switch.device)
     _refuse_foreign_instances(before, switch)
     active = _implementation(mode, switch)
@@ -69,10 +70,13 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
         active.apply(before)
         active.verify()
         _refuse_unproven(active)
+        switch.stopwatch.entered()
         yield active
     finally:
         with uninterrupted():
+            switch.stopwatch.leaving()
             restore(Journal.read(switch.device) or journal, switch)  # on disk it names the instances that are ours
+            switch.stopwatch.left()
 
 
 def recover(switch: Switch) -> Journal | None:

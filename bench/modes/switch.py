@@ -1,10 +1,11 @@
 """What every mode needs in order to change a device."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.gpu.device import Device
 from bench.interrupts import uninterrupted
 from bench.modes.helpers import Call, run_helper
+from bench.modes.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Switch:
     allow_reset: bool
     lock_fd: int
     notes: dict[str, str] = field(default_factory=dict, compare=False)
+    stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False)
 
     @property
     def reset_option(self) -> tuple[str, ...]:
@@ -27,5 +29,14 @@ class Switch:
 
     def run(self, call: Call) -> dict[str, str]:
         """Run one helper on the device, to its end, and return its result."""
+        began_s, result = self.stopwatch.clock.monotonic_s(), None
         with uninterrupted():
-            return run_helper(call, self.device, (self.lock_fd,))
+            try:
+                result = run_helper(call, self.device, (self.lock_fd,))
+            finally:
+                self.stopwatch.note(call, began_s, result)
+        return result
+
+    def for_visit(self) -> "Switch":
+        """Return the same switch with a stopwatch of its own, for one visit to a mode."""
+        return replace(self, stopwatch=Stopwatch())

@@ -45,7 +45,7 @@ class Workload(_Entry):
     name: str
     module: str
     image: str
-    kind: Literal["training", "inference"]
+    kind: Literal["training", "inference", "probe"]
     unit: str
     parameters: Mapping[str, ParameterValue]
     cpu_parameters: Mapping[str, ParameterValue] = {}

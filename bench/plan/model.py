@@ -25,12 +25,17 @@ class Timing(_Frozen):
     settle_s: float
     window_s: float
     publishable: bool
+    measures: Literal["sharing", "switching"] = "sharing"
+    """What the report is about: how modes compare, or what entering and leaving them costs (and nothing else)."""
 
 
 TIMINGS = {
     "selftest": Timing(name="selftest", blocks=1, settle_s=3, window_s=6, publishable=False),
     "smoke": Timing(name="smoke", blocks=2, settle_s=3, window_s=5, publishable=False),
     "standard": Timing(name="standard", blocks=10, settle_s=30, window_s=120, publishable=True),
+    "switching": Timing(
+        name="switching", blocks=10, settle_s=0, window_s=1, publishable=True, measures="switching"
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from bench.analysis.contrasts import Contrast
 from bench.analysis.metrics import MIX_METRICS
 from bench.analysis.summary import Comparison
 from bench.analysis.trials import TenantMeasure, TrialMeasure
+from bench.report.switching import switching_rows
 from bench.store.record import TrialRecord
 
 TABLES = {
@@ -19,6 +20,7 @@ TABLES = {
     "colocation.csv": "STP, ANTT, smallest progress, Jain and energy of each cell in each block",
     "jobs.csv": "each tenant of each trial: rate, latency, progress, partition and interference",
     "trials.csv": "each trial: status, reason, flags, power, energy, utilisation",
+    "switching.csv": "what entering and leaving each mode took, and its steps, in seconds",
 }
 
 
@@ -37,6 +39,7 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
         "colocation.csv": [_cell(cell) for cell in comparison.cells],
         "jobs.csv": [_job(t, tenant, progress) for t in comparison.trials for tenant in t.tenants],
         "trials.csv": [_trial(record, measured.get(record.id)) for record in comparison.records],
+        "switching.csv": list(switching_rows(comparison)),
     }
     if not rows["contrasts.csv"]:
         pd.DataFrame(columns=[field.name for field in fields(Contrast)]).to_csv(

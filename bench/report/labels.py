@@ -3,6 +3,10 @@
 from bench.analysis.summary import Comparison
 from bench.report.table import DASH
 
+QUESTIONS = {
+    "sharing": "Which way of sharing this GPU serves these jobs best?",
+    "switching": "What does switching this GPU cost?",
+}
 NOT_VALIDATED = "not validated: no measurement of this device has been published that the model was held against"
 
 
@@ -22,7 +26,13 @@ def whole(comparison: Comparison) -> str:
 def banners(comparison: Comparison) -> list[str]:
     """Return the warnings that stand above everything else."""
     warnings = []
-    if comparison.run.simulated:
+    if comparison.run.simulated and comparison.plan.timing.measures == "switching":
+        warnings.append(
+            "Simulated: no GPU was switched. The durations below are those of the simulated driver's tools, in "
+            "real time on this host; they show that the way through works, and say nothing of a GPU. Simulated "
+            "jobs open no CUDA context, so there is no first one to time."
+        )
+    elif comparison.run.simulated:
         warnings.append(
             "Simulated: no GPU was measured. Every number below is what the model predicts. Published error of "
             f"the model: {comparison.model_validation or NOT_VALIDATED}. Its noise, and so the width of every "

@@ -18,6 +18,7 @@ from bench.report.sections import (
     mishap_table,
     split_table,
 )
+from bench.report.switching import switching_table
 from bench.report.table import Table
 
 Figures = Mapping[str, tuple[Drawing, Path]]
@@ -40,6 +41,7 @@ def sections(comparison: Comparison, figures: Figures) -> list[Section]:
 
 
 def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
+    """Yield what there is to say; a run that compares nothing begins with what switching costs."""
     yield Section(
         "How the modes compare",
         "The primary family: the questions that the plan declared before the run.",
@@ -66,6 +68,11 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     )
     yield Section(
         "What the device did", figures=_drawn(figures, "telemetry"), tables=_filled(energy_table(comparison))
+    )
+    yield Section(
+        "What switching costs",
+        figures=_drawn(figures, "switching"),
+        tables=_filled(switching_table(comparison)),
     )
     yield Section(
         "Exploratory contrasts",

@@ -12,7 +12,7 @@ from bench.analysis.summary import Comparison, analyse
 from bench.errors import RecordError
 from bench.report.exports import write_tables
 from bench.report.figures.draw import draw_all
-from bench.report.labels import banners, watermark
+from bench.report.labels import QUESTIONS, banners, watermark
 from bench.report.page import Figures, sections
 from bench.stats.quantile import minimum_count
 from bench.stats.verdict import ALPHA, MAX_FAILURE_SHARE, MIN_BLOCKS
@@ -65,6 +65,7 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
     return {
         "run": comparison.run,
         "plan": comparison.plan,
+        "question": QUESTIONS[comparison.plan.timing.measures],
         "answers": comparison.answers,
         "banners": banners(comparison),
         "watermark": watermark(comparison),
@@ -82,9 +83,10 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
 def _methods(comparison: Comparison) -> list[tuple[str, str]]:
     """Return headings and paragraphs of the methods section, with the numbers of this run in them."""
     timing = comparison.plan.timing
+    name = "methods_switching.txt.j2" if timing.measures == "switching" else "methods.txt.j2"
     text = (
         _environment()
-        .get_template("methods.txt.j2")
+        .get_template(name)
         .render(
             settle=f"{timing.settle_s:g}",
             stop=f"{timing.settle_s + timing.window_s:g}",

@@ -7,14 +7,17 @@ from bench.clock import utc_now
 from bench.launch.contract import Launcher, Tenant
 from bench.launch.corun import CoRun, Outcome
 from bench.modes.contract import Evidence
-from bench.plan.schedule import Trial
+from bench.modes.stopwatch import Stopwatch, TimedCall
+from bench.plan.schedule import Trial, Visit
 from bench.store.record import (
     HostRecord,
     RunRecord,
     Status,
+    SwitchingCall,
     TelemetryRecord,
     TenantRecord,
     TrialRecord,
+    VisitRecord,
     WindowRecord,
 )
 from bench.store.software import boot_id
@@ -50,6 +53,33 @@ def not_measured(
 ) -> TrialRecord:
     """Return the record of a trial whose jobs were never started, and why."""
     return _record(run, trial, launcher.name, started_at, status=status, reason=reason)
+
+
+def visited(run: RunRecord, visit: Visit, stopwatch: Stopwatch) -> VisitRecord | None:
+    """Return what switching took in one visit to a mode; None where there was nothing to switch."""
+    if stopwatch.enter_s is None and not stopwatch.calls:
+        return None
+    return VisitRecord(
+        block=visit.trials[0].block, mode=visit.mode, mode_label=visit.mode.label, simulated=run.simulated,
+        began_at=stopwatch.began_at.isoformat(), enter_s=_rounded(stopwatch.enter_s),
+        leave_s=_rounded(stopwatch.leave_s), calls=tuple(_call(timed) for timed in stopwatch.calls),
+    )  # fmt: skip
+
+
+def _call(timed: TimedCall) -> SwitchingCall:
+    """Leave out what is only true of this machine: paths and UUIDs."""
+    result = timed.result or {}
+    steps = {key.removesuffix("_s"): float(value) for key, value in result.items() if key.endswith("_s")}
+    made = [instance.split("/")[3] for instance in result.get("instances", "").split(",") if instance]
+    return SwitchingCall(
+        phase=timed.phase, helper=timed.call.helper, duration_s=round(timed.duration_s, 6),
+        options=tuple("DIR" if option.startswith("/") else option for option in timed.call.options),
+        succeeded=timed.result is not None, steps_s=steps, instances=tuple(made),
+    )  # fmt: skip
+
+
+def _rounded(duration_s: float | None) -> float | None:
+    return None if duration_s is None else round(duration_s, 6)
 
 
 def _record(

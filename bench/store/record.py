@@ -105,6 +105,35 @@ class TrialRecord(_Record):
     host: HostRecord
 
 
+class SwitchingCall(_Record):
+    """One call of a shell helper in `gpu_configs/`; durations in seconds of the host's time."""
+
+    phase: Literal["enter", "prepare", "leave"]
+    helper: str
+    options: tuple[str, ...]  # paths are left out
+    duration_s: float
+    succeeded: bool
+    steps_s: Mapping[str, float] = {}  # what the helper itself timed: mode, create, destroy, start, stop
+    instances: tuple[str, ...] = ()  # profiles of the MIG instances that were there afterwards, in plan order
+
+
+class VisitRecord(_Record):
+    """What switching took in one visit to a mode. A visit that was resumed has a record for each part.
+
+    `enter_s` and `leave_s` are None where entering or leaving did not end well, or not yet.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    block: int
+    mode: Mode
+    mode_label: str
+    simulated: bool
+    began_at: str
+    enter_s: float | None
+    leave_s: float | None
+    calls: tuple[SwitchingCall, ...]
+
+
 class RunRecord(_Record):
     """What `--resume` and `report` need of a run besides its plan."""
 
@@ -133,7 +162,12 @@ def read_run(path: Path) -> RunRecord:
     return _read(path, RunRecord)
 
 
-_R = TypeVar("_R", TrialRecord, RunRecord)
+def read_visit(path: Path) -> VisitRecord:
+    """Read one file of visits/; raises RecordError that says which way to fix it."""
+    return _read(path, VisitRecord)
+
+
+_R = TypeVar("_R", TrialRecord, RunRecord, VisitRecord)
 
 
 def _read(path: Path, kind: type[_R]) -> _R:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 from bench.errors import RecordError, SetupError
 from bench.launch.corun import CoRun
 from bench.launch.events import Steps
-from bench.store.record import RunRecord, TrialRecord, read_run, read_trial
+from bench.store.record import RunRecord, TrialRecord, VisitRecord, read_run, read_trial, read_visit
 from bench.telemetry.contract import Telemetry
 
 STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items")
@@ -33,6 +34,7 @@ class RunFolder:
         self.plan_file = path / "plan.yaml"
         self.run_file = path / "run.json"
         self.trials_folder = path / "trials"
+        self.visits_folder = path / "visits"
         self.report_folder = path / "report"
 
     @classmethod
@@ -95,13 +97,27 @@ class RunFolder:
             (folder / "trial.json").write_text(record.model_dump_json(indent=2) + "\n")
             folder.rename(self.trials_folder / record.id)
 
+    def keep_visit(self, record: VisitRecord) -> None:
+        """Write what switching took, in place of what was known earlier in the same visit."""
+        with self.writing():
+            self.visits_folder.mkdir(exist_ok=True)
+            _replace(self._visit_file(record), record.model_dump_json(indent=2) + "\n")
+
     def supersede(self, trial_id: str) -> None:
         """Set a trial aside because its block is repeated whole; it stays readable under superseded/."""
+        self._set_aside(self.trials_folder / trial_id)
+
+    def supersede_visits(self, block: int) -> None:
+        """Set aside what switching took in a block that is repeated whole."""
+        for file in self.visits_folder.glob(f"b{block:02d}-*.json"):
+            self._set_aside(file)
+
+    def _set_aside(self, path: Path) -> None:
         aside = self.path / "superseded"
         with self.writing():
             aside.mkdir(exist_ok=True)
-            count = len(list(aside.glob(f"{trial_id}.*")))
-            (self.trials_folder / trial_id).rename(aside / f"{trial_id}.{count + 1}")
+            earlier = len(list(aside.glob(f"{path.name}.*")))
+            path.rename(aside / f"{path.name}.{earlier + 1}")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -118,6 +134,18 @@ class RunFolder:
         """Read all trials, in the order of their names."""
         for file in sorted(self.trials_folder.glob("[!.]*/trial.json")):
             yield read_trial(file)
+
+    def visits(self) -> Iterator[VisitRecord]:
+        """Read what switching took in each visit, in the order of their names."""
+        for file in sorted(self.visits_folder.glob("[!.]*.json")):
+            yield read_visit(file)
+
+    def _visit_file(self, record: VisitRecord) -> Path:
+        """Return `b03-mig.json`, or where a resumed run goes on with the visit `b03-mig.2.json`."""
+        name = f"b{record.block:02d}-{record.mode.slug}"
+        names = chain([name], (f"{name}.{part}" for part in count(2)))
+        files = (self.visits_folder / f"{each}.json" for each in names)
+        return next(file for file in files if not file.exists() or read_visit(file).began_at == record.began_at)
 
     def steps(self, trial_id: str) -> pd.DataFrame | None:
         """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none."""

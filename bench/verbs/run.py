@@ -128,6 +128,11 @@ def _how_to_go_on(folder: RunFolder) -> str:
 
 def _refuse_impossible(selection: Selection, device: Device, allow_reset: bool) -> None:
     """Refuse, before anything is touched, what was asked for by name and cannot be had here."""
+    if device.kind == "cpu" and selection.plan.timing.measures == "switching":
+        raise SetupError(
+            "plan switching: on --device cpu nothing is switched, so there is nothing to time; "
+            "name a GPU with --device cuda, or walk through it with --device simulated"
+        )
     if device.kind == "gpu" and not device.simulated:
         refuse_beyond_host(selection.plan, load_catalog())
     for label, why in why_unavailable(selection.plan.modes, device, allow_reset or device.simulated).items():

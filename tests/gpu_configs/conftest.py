@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,12 +62,23 @@ class Switchboard:
         self.faults.write_text(json.dumps([*rules, rule]))
 
 
+def without_times(said: dict[str, str]) -> dict[str, str]:
+    """Leave out how long steps took, which must be a number of seconds."""
+    assert all(0 < float(value) < 60 for key, value in said.items() if key.endswith("_s"))
+    return {key: value for key, value in said.items() if not key.endswith("_s")}
+
+
 def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     """Read the RESULT line of a helper that succeeded."""
     assert done.returncode == 0, done.stderr
     word, *pairs = shlex.split(done.stdout.splitlines()[-1])
     assert word == "RESULT"
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+@pytest.fixture(name="without_times")
+def fixture_without_times() -> Callable[[dict[str, str]], dict[str, str]]:
+    return without_times
 
 
 @pytest.fixture

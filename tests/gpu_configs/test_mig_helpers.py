@@ -34,10 +34,10 @@ def test_creates_the_layout_and_reports_it_in_its_order(a100, result):
     assert {(int(gi), int(ci)): uuid for uuid, gi, ci, _, _ in rows} == uuids
 
 
-def test_the_same_layout_again_changes_nothing(a100, result):
+def test_the_same_layout_again_changes_nothing(a100, result, without_times):
     first = result(a100.run("setup_mig.sh", *TWO_HALVES))
     before = a100.state_file.read_bytes()
-    assert result(a100.run("setup_mig.sh", *TWO_HALVES)) == first | {"mode_changed": "no"}
+    assert result(a100.run("setup_mig.sh", *TWO_HALVES)) == without_times(first) | {"mode_changed": "no"}
     assert a100.state_file.read_bytes() == before
 
 
@@ -80,6 +80,7 @@ def test_replaces_the_named_instances_and_no_other(a100, result):
     cut(a100, "14:4", "19:6")
     ours = next(gi.id for gi in a100.state.instances if gi.profile_id == 14)
     said = result(a100.run("setup_mig.sh", "--layout", "9:0", "--replace", f"{ours},99"))
+    assert said.keys() >= {"destroy_s", "create_s"}
     assert said["instances"].endswith("/3g.40gb/0")
     assert starts(a100) == [(9, 0), (19, 6)]
 
@@ -163,10 +164,11 @@ def test_says_that_root_is_needed(a100):
     assert a100.run("setup_mig.sh", *TWO_HALVES).returncode == 4
 
 
-def test_disable_destroys_all_and_turns_the_mode_off(a100, result):
+def test_disable_destroys_all_and_turns_the_mode_off(a100, result, without_times):
     a100.run("setup_mig.sh", *TWO_HALVES)
     said = result(a100.run("disable_mig.sh", "--allow-reset"))
-    assert said == {"mig_mode": "Disabled", "destroyed": "1,2", "changed": "yes"}
+    assert said.keys() >= {"destroy_s", "mode_s"}
+    assert without_times(said) == {"mig_mode": "Disabled", "destroyed": "1,2", "changed": "yes"}
     assert starts(a100) == []
     assert not a100.state.mig_enabled
 

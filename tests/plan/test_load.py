@@ -258,7 +258,17 @@ def test_timings_hold_what_the_design_says():
         "selftest": (1, 3, 6, False),
         "smoke": (2, 3, 5, False),
         "standard": (10, 30, 120, True),
+        "switching": (10, 0, 1, True),
     }
+    assert [name for name, timing in TIMINGS.items() if timing.measures == "switching"] == ["switching"]
+
+
+def test_the_switching_preset_cuts_the_device_for_one_two_and_four_jobs_on_any_board():
+    plan = load_plan(find_plan("switching", "gpu"), load_catalog())
+    assert [len(mix.jobs) for mix in plan.mixes] == [1, 2, 4]
+    assert {job.workload for mix in plan.mixes for job in mix.jobs} == {"first-context"}
+    assert [mode.label for mode in plan.modes] == ["time-slicing", "mps", "mps-equal", "mig"]
+    assert plan.timing == TIMINGS["switching"]
 
 
 _SCALARS = st.one_of(

@@ -39,9 +39,12 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 
 
+FIGURES: dict[str, Any] = {"startup_s": float, "import_s": float, "context_s": float}  # of the first-context probe
+
+
 def assert_well_formed(event: dict[str, Any]) -> None:
     """Fail unless `event` has exactly the fields of the contract, with their types."""
-    fields = FIELDS[event["event"]]
+    fields = {**FIELDS[event["event"]], **(FIGURES if "context_s" in event else {})}
     assert event.keys() == {"event", "time_s", *fields}, event
     for name, kind in fields.items():
         assert isinstance(event[name], kind), (name, event)

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ TINY: dict[str, dict[str, object]] = {
     "bert-base-training": {"batch_size": 2, "sequence_length": 8, "layers": 1, "precision": "bf16"},
     "resnet50-batch-inference": {"batch_size": 2, "image_size": 32},
     "bert-base-batch-inference": {"batch_size": 2, "sequence_length": 8, "layers": 1},
+    "first-context": {"batch_size": 2},
 }
 LIBRARIES_MISSING = any(
     importlib.util.find_spec(name) is None for name in ("torch", "torchvision", "transformers")
@@ -58,6 +60,19 @@ def test_on_a_gpu(start_workload: Callable[..., Any], catalog: dict[str, Any], n
     assert identity["device_uuid"].startswith(("GPU-", "MIG-"))
     assert identity["sm_count"] > 0
     assert identity["memory_total_mib"] > 1000
+
+
+@pytest.mark.workloads
+@needs_libraries
+def test_the_first_context_is_timed_from_the_start_of_the_process(start_workload: Callable[..., Any]) -> None:
+    began_s = time.monotonic()
+    tenant = start_workload("first-context", "cpu")
+    identity = tenant.await_event("identity")
+    parts_s = [identity[part] for part in ("startup_s", "import_s", "context_s")]
+    assert min(parts_s) > 0
+    assert sum(parts_s) <= identity["time_s"] - began_s + 0.02  # two ticks of the kernel's clock for processes
+    tenant.release(in_s=0.0, for_s=0.1)
+    assert tenant.finish() == 0
 
 
 def check_a_life(tenant: Any, *, batch_size: int) -> None:

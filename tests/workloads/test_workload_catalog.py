@@ -18,11 +18,13 @@ NAMES = (
     "bert-base-training",
     "resnet50-batch-inference",
     "bert-base-batch-inference",
+    "first-context",
 )
 MODULES = (
     "workloads.training.resnet_training",
     "workloads.training.bert_training",
     "workloads.inference.batch_inference",
+    "workloads.probes.first_context",
 )
 
 
@@ -48,9 +50,8 @@ def test_every_parameter_is_an_option_that_takes_its_default(
 def test_every_entry_is_complete(catalog: dict[str, Any], root: Path, name: str) -> None:
     entry = catalog[name]
     assert root.joinpath(*entry["module"].split(".")).with_suffix(".py").is_file()
-    assert (entry["kind"], entry["unit"]) in {
-        (kind, unit) for kind in ("training", "inference") for unit in ("images", "sequences")
-    }
+    units = {"training": {"images", "sequences"}, "inference": {"images", "sequences"}, "probe": {"op"}}
+    assert entry["unit"] in units[entry["kind"]]
     assert entry["resources"]["cpus"] >= 1
     assert entry["resources"]["memory_gb"] > 0
     simulation = dict(entry["simulation"])

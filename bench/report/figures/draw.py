@@ -7,6 +7,7 @@ from bench.analysis.summary import Comparison
 from bench.report.figures.modes import draw_forest, draw_progress, draw_stp, draw_throughput
 from bench.report.figures.samples import draw_latency, draw_timeline
 from bench.report.figures.style import Drawing, apply_style, looks, mark, save
+from bench.report.figures.switching import draw_switching
 from bench.report.labels import watermark
 from bench.store.run_folder import RunFolder
 
@@ -31,3 +32,5 @@ def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
     timeline = draw_timeline(comparison, run, look)
     if timeline is not None:
         yield timeline
+    if comparison.switching:
+        yield draw_switching(comparison, look)
