@@ -21,6 +21,11 @@ class Call:
     helper: str
     options: tuple[str, ...] = ()
 
+    @property
+    def is_read_back(self) -> bool:
+        """Whether the device tells afterwards what the call did; of a time-slice policy no tool tells."""
+        return "--time-slice" not in self.options
+
 
 def run_helper(call: Call, device: Device, inherited: Sequence[int] = ()) -> dict[str, str]:
     """Run a helper on the device and return the pairs of its RESULT line.
