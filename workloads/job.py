@@ -80,14 +80,20 @@ class Job:
         device_uuid: str | None = None,
         sm_count: int | None = None,
         memory_total_mib: int | None = None,
+        allocatable_mib: int | None = None,
     ) -> None:
-        """Report the device this process sees (memory in MiB) and what its environment says of sharing."""
+        """Report the device this process sees (memory in MiB) and what its environment says of sharing.
+
+        `allocatable_mib` is what the process could allocate just now. Where the environment has BENCH_PROBE_MEMORY
+        its memory is limited, and an honest trial of that proves the limit.
+        """
         self._emit(
             "identity",
             device_name=device_name,
             device_uuid=device_uuid,
             sm_count=sm_count,
             memory_total_mib=memory_total_mib,
+            allocatable_mib=allocatable_mib,
             **_surroundings(),
         )
 

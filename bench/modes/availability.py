@@ -165,8 +165,8 @@ def _without_policy(mode: TimeSlicing, gpu: _Gpu) -> Unavailable | None:
 
 
 def _beyond_mps(mode: Mps, gpu: _Gpu) -> Unavailable | None:
-    """Tell which limits the device cannot keep; one for every job is judged again when it is known how many there are."""
-    jobs = max((count for count, _ in mode.written_for), default=1)
+    """Tell which limits the device cannot keep; one value for every job is judged again for each mix."""
+    jobs = len(mode.memory_limit_gib) if isinstance(mode.memory_limit_gib, tuple) else 1
     if why := too_much_memory(mode, gpu.device, jobs):
         return Unavailable(why)
     return None if mode.active_thread_percentage is None else _without_percentages(gpu)

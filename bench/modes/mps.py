@@ -116,7 +116,8 @@ class MpsGpu:
 
     def _grant(self, slot: int, tenants: int) -> Grant:
         environment = {PIPE_VARIABLE: str(self.pipe_directory)}
-        percentage, limit_mib = _limits(self.mode, self.device, slot, tenants)
+        percentage = self.mode.percentage_of(slot) if isinstance(self.mode, Mps) else 100 // tenants
+        limit_mib = _limit_mib(self.mode, self.device, slot, tenants)
         if percentage is not None:
             environment[PERCENTAGE_VARIABLE] = str(percentage)
         if limit_mib is not None:
@@ -141,19 +142,19 @@ def pipe_directory(device: Device) -> Path:
 
 
 def too_much_memory(mode: Mps | MpsEqual, device: Device, jobs: int) -> str | None:
-    """Tell whether the memory limits of this many jobs add up to more than the device has; None where it is unknown."""
-    limits_mib = [_limits(mode, device, slot, jobs)[1] or 0 for slot in range(jobs)]
+    """Say by how much the memory limits of this many jobs exceed the device; None where they fit, if known."""
+    limits_mib = [_limit_mib(mode, device, slot, jobs) or 0 for slot in range(jobs)]
     if device.memory_total_mib is None or sum(limits_mib) <= device.memory_total_mib:
         return None
     total = f"{device.name} has {device.memory_total_mib} MiB"
     return f"the memory limits of {mode.label} add up to {sum(limits_mib)} MiB for {jobs} jobs, and {total}"
 
 
-def _limits(mode: Mps | MpsEqual, device: Device, slot: int, jobs: int) -> tuple[int | None, int | None]:
-    """Return the thread percentage and the memory limit (MiB) of one job of a mix."""
+def _limit_mib(mode: Mps | MpsEqual, device: Device, slot: int, jobs: int) -> int | None:
+    """Return the memory limit of one job of a mix."""
     if isinstance(mode, Mps):
-        return mode.percentage_of(slot), mode.memory_limit_mib_of(slot)
-    return 100 // jobs, None if device.memory_total_mib is None else device.memory_total_mib // jobs
+        return mode.memory_limit_mib_of(slot)
+    return None if device.memory_total_mib is None else device.memory_total_mib // jobs
 
 
 def _by_client_list(seen: Identity, clients: frozenset[int]) -> Evidence:

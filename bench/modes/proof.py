@@ -61,7 +61,7 @@ def server_evidence(apps: Sequence[ComputeApp], ours: Sequence[int] = ()) -> Evi
 def tenant_evidence(
     device: Device, grants: Sequence[Grant], identities: Sequence[Identity], apps: Sequence[ComputeApp]
 ) -> Iterator[Evidence]:
-    """Compare each tenant's view with its grant: the device's UUID, its SMs, and its memory where that is cut or limited."""
+    """Compare each tenant's view with its grant: UUID, SMs, and memory where that is cut or limited."""
     for grant, seen in zip(grants, identities, strict=True):
         if seen.said_nothing:
             yield process_evidence(seen, apps)

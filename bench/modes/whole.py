@@ -42,7 +42,7 @@ class WholeGpu:
         return restore_whole(before, self.switch.allow_reset)
 
     def apply(self, before: DeviceState) -> None:
-        """Make the GPU an ordinary one, unless it is one already; then set a time-slice policy, if one is asked for."""
+        """Make the GPU an ordinary one, unless it is one; set a time-slice policy, if one is asked for."""
         if before.is_whole:
             self._untouched = before
         else:
@@ -106,13 +106,13 @@ def restore_whole(before: DeviceState, allow_reset: bool, policy: bool = False) 
     MIG is turned off first: it is on again where an earlier attempt to put things back failed half-way.
     """
     reset = ("--allow-reset",) if allow_reset else ()
-    options = ("--time-slice", "default") if policy else ()
+    options = ["--time-slice", "default"] if policy else []
     if before.compute_mode not in (None, "Default"):
-        options += ("--compute-mode", before.compute_mode)
+        options += ["--compute-mode", before.compute_mode]
     calls = []
     if options:
         calls += [Call("disable_mig", reset)] if before.mig_mode == "Enabled" else []
-        calls.append(Call("setup_time_slicing", options))
+        calls.append(Call("setup_time_slicing", tuple(options)))
     if before.mig_mode == "Enabled":
         calls.append(Call("setup_mig", reset))
     return tuple(calls)
