@@ -34,14 +34,17 @@ done
 [[ $policy =~ ^(default|short|medium|long)?$ ]] || die $USAGE "unknown --time-slice '$policy'" "${0##*/} --help"
 require_gpu
 
-# refuse_mps: a daemon without clients has no server on the GPU yet; the first program that finds it brings one.
-refuse_mps() {
+refuse_a_server() {
     local process
     computing
     for process in "${processes[@]}"; do
         [[ $process != *nvidia-cuda-mps-server ]] ||
             die $IN_USE "an MPS server runs on it (process ${process%%,*})" "${0%/*}/disable_mps.sh, or stop that daemon"
     done
+}
+
+# refuse_a_daemon: without clients it has no server on the GPU yet; the first program that finds it brings one.
+refuse_a_daemon() {
     hash nvidia-cuda-mps-control 2>/dev/null || return 0
     pipe_directory=${CUDA_MPS_PIPE_DIRECTORY:-/tmp/nvidia-mps}
     ! mps_probe || die $IN_USE "an MPS daemon answers in $pipe_directory, where programs started from here would find it" \
@@ -73,7 +76,8 @@ observe
 if [[ $mig_mode == Enabled || $mig_pending == Enabled ]]; then
     die $FAILED "MIG mode is $mig_mode (pending: $mig_pending)" "${0%/*}/disable_mig.sh --gpu $gpu"
 fi
-refuse_mps
+refuse_a_server
+[[ $wanted != Default || $policy == default ]] || refuse_a_daemon # what puts a state back shares nothing
 
 changed=no
 [[ $compute_mode == "$wanted" ]] || set_compute_mode

@@ -34,9 +34,10 @@ def run_helper(call: Call, device: Device, inherited: Sequence[int] = ()) -> dic
     killed. Raises ModeUnavailable, SetupError or DeviceError by the helper's exit code, with its own words.
     """
     command = [str(HELPER_FOLDER / f"{call.helper}.sh"), "--gpu", device.uuid, *call.options]
+    elsewhere = {"CUDA_MPS_PIPE_DIRECTORY": str(device.state_folder / "no-mps")}  # where our jobs look for a daemon
     try:
         done = subprocess.run(
-            command, env=device.tool_environment, pass_fds=inherited, timeout=DEADLINE_S,
+            command, env={**device.tool_environment, **elsewhere}, pass_fds=inherited, timeout=DEADLINE_S,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             start_new_session=True,  # Ctrl-C is for the runner; a helper is never cut off in mid-change
         )  # fmt: skip
