@@ -34,7 +34,9 @@ def run_helper(call: Call, device: Device, inherited: Sequence[int] = ()) -> dic
     killed. Raises ModeUnavailable, SetupError or DeviceError by the helper's exit code, with its own words.
     """
     command = [str(HELPER_FOLDER / f"{call.helper}.sh"), "--gpu", device.uuid, *call.options]
-    elsewhere = {"CUDA_MPS_PIPE_DIRECTORY": str(device.state_folder / "no-mps")}  # where our jobs look for a daemon
+    elsewhere = {
+        "CUDA_MPS_PIPE_DIRECTORY": str(device.state_folder / "no-mps")
+    }  # where our jobs look for a daemon
     try:
         done = subprocess.run(
             command, env={**device.tool_environment, **elsewhere}, pass_fds=inherited, timeout=DEADLINE_S,

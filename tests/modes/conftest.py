@@ -87,7 +87,18 @@ class Machine:
 
 
 def _is_change(line: str) -> bool:
-    words = (" -mig ", " -c ", " -cgi ", " -dci", " -dgi", " --set-timeslice ", "control -d", "<<< quit", "trial ", "block ")
+    words = (
+        " -mig ",
+        " -c ",
+        " -cgi ",
+        " -dci",
+        " -dgi",
+        " --set-timeslice ",
+        "control -d",
+        "<<< quit",
+        "trial ",
+        "block ",
+    )
     return any(word in line for word in words)
 
 
