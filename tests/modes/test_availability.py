@@ -1,5 +1,7 @@
 """What a device cannot do is known, with its reason, before anything is touched."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.gpu.inventory import cpu_device
@@ -42,6 +44,15 @@ def test_a_policy_that_the_driver_would_forget(machine):
     machine.change(persistence=False)
     assert "-pm 1" in reason(TimeSlicing(time_slice="short"), machine.device, allow_reset=False)
     assert reason(TimeSlicing(), machine.device, allow_reset=False) is None
+
+
+def test_a_policy_needs_root(machine, monkeypatch):
+    """Everybody may change a simulated GPU."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    real = replace(machine.device, simulated=False)
+    why = reason(TimeSlicing(time_slice="short"), real, allow_reset=False)
+    assert why.startswith("only root may set a time-slice policy\nnext: sudo ")
+    assert reason(TimeSlicing(), real, allow_reset=False) is None
 
 
 def test_an_ampere_board_with_mig_on_needs_no_reset(machine):
