@@ -4,11 +4,19 @@ from dataclasses import replace
 
 import pytest
 
+from bench.launch.corun import co_run
+from bench.launch.tenants import make_tenants
 from bench.modes.contract import Grade, Identity
 from bench.modes.entering import entered
+from bench.modes.mps import MEMORY_LIMIT_VARIABLE
+from bench.plan.catalog import load_catalog
 from bench.plan.mode import Exclusive, Mig, Mps, MpsEqual, TimeSlicing
-from bench.plan.model import Mix
+from bench.plan.model import TIMINGS, Mix
+from bench.plan.schedule import Role, Trial
+from bench.simulator.board import Board
+from bench.simulator.clock import VirtualClock
 from bench.simulator.driver.state import Daemon, updated
+from bench.simulator.launcher import SimulatedLauncher
 
 
 def truth(active, mix, sm_counts):
@@ -282,3 +290,27 @@ def test_outside_mps_the_pipe_directory_is_empty_and_ours(machine, pair, mode):
             assert mount.path.is_relative_to(machine.device.state_folder)
             assert list(mount.path.iterdir()) == []
             assert mount.read_only
+
+
+def test_a_limit_that_is_lost_on_the_way_to_the_tenant_is_found_by_its_trying(machine, pair, tmp_path):
+    """Percentage and server are as they should be; only what the tenant can allocate tells."""
+    mode, board = Mps(active_thread_percentage=50, memory_limit_gib=40), Board(machine.state_file, VirtualClock())
+    trial = Trial("trial", 1, mode, pair, Role.MIX, None, seed=1)
+
+    def run(active, lost):
+        grants = active.tenancy(pair)
+        for grant in grants[1:]:
+            grant.environment.pop(MEMORY_LIMIT_VARIABLE if lost else "", None)
+        tenants = make_tenants(trial, grants, load_catalog(), machine.device, tmp_path / str(lost), "run")
+        granted = [tenant.grant for tenant in tenants]
+        launcher, timing = SimulatedLauncher(board), TIMINGS["smoke"]
+        return co_run(launcher, tenants, timing, board.clock, lambda seen: active.confirm(granted, seen))
+
+    with entered(mode, machine.switch) as active:
+        honest, lost = run(active, lost=False), run(active, lost=True)
+    assert not failed(honest.evidence)
+    assert honest.window is not None
+    ((claim, (limit_mib, allocated_mib)),) = failed(lost.evidence).items()
+    assert claim.startswith("memory that bert-base-training can allocate")
+    assert allocated_mib > limit_mib == 40960
+    assert lost.window is None
