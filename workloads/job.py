@@ -80,11 +80,14 @@ class Job:
         device_uuid: str | None = None,
         sm_count: int | None = None,
         memory_total_mib: int | None = None,
+        allocatable_mib: int | None = None,
         figures: Mapping[str, float] | None = None,
     ) -> None:
         """Report the device this process sees (memory in MiB) and what its environment says of sharing.
 
-        `figures` are numbers of the job's own, under names with their units; the record keeps them.
+        `allocatable_mib` is what the process could allocate just now. Where the environment has BENCH_PROBE_MEMORY
+        its memory is limited, and an honest trial of that proves the limit. `figures` are numbers of the job's
+        own, under names with their units; the record keeps them.
         """
         self._emit(
             "identity",
@@ -92,6 +95,7 @@ class Job:
             device_uuid=device_uuid,
             sm_count=sm_count,
             memory_total_mib=memory_total_mib,
+            allocatable_mib=allocatable_mib,
             **_surroundings(),
             **(figures or {}),
         )

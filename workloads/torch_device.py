@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 MIB = 2**20
+PROBE_VARIABLE = "BENCH_PROBE_MEMORY"  # set where this process's memory is limited
+PROBE_STEP_MIB = 64
 
 
 @contextmanager
@@ -106,13 +108,44 @@ class TorchDevice:
             "device_uuid": f"{prefix}-{properties.uuid}",
             "sm_count": properties.multi_processor_count,
             "memory_total_mib": properties.total_memory // MIB,
+            "allocatable_mib": self._allocatable_mib() if PROBE_VARIABLE in os.environ else None,
         }
+
+    def _allocatable_mib(self) -> int:
+        """Return how much memory (MiB) torch holds, and could allocate beside that; none of it stays allocated."""
+        cuda = self._torch.cuda
+        cuda.empty_cache()
+        total_mib = cuda.get_device_properties(self.torch_device).total_memory // MIB
+        found_mib = PROBE_STEP_MIB * most(self._allocates, total_mib // PROBE_STEP_MIB)
+        cuda.reset_peak_memory_stats()
+        return int(cuda.memory_reserved() // MIB) + found_mib
+
+    def _allocates(self, steps: int) -> bool:
+        """Try to allocate that much in one piece on the device itself, past what torch keeps for reuse."""
+        cuda = self._torch.cuda
+        try:
+            size = steps * PROBE_STEP_MIB * MIB
+            cuda.caching_allocator_delete(cuda.caching_allocator_alloc(size, self.torch_device))
+        except cuda.OutOfMemoryError:
+            return False
+        finally:
+            cuda.empty_cache()
+        return True
 
     def peak_memory_mib(self) -> float:
         """Return the most torch had allocated on the GPU; on a CPU, the process's largest resident set."""
         if self.is_cuda:
             return float(self._torch.cuda.max_memory_allocated() / MIB)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def most(fits: Callable[[int], bool], highest: int) -> int:
+    """Return the largest number up to `highest` that fits, where each smaller one fits as well; 0 if none does."""
+    low, high = 0, highest + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 def _cpu_name() -> str:

@@ -69,7 +69,11 @@ def _of_trial(run: RunFolder, trial: Trial, record: TrialRecord | None, whole: i
         return
     yield from (Evidence(**{**each, "grade": Grade(each["grade"])}) for each in record.evidence)
     if record.device.get("kind") == "gpu":
-        yield from (_sees_its_sms(tenant, trial.mode, whole) for tenant in record.tenants)
+        slots = range(len(record.tenants)) if trial.slot is None else [trial.slot]
+        yield from (
+            _sees_its_sms(tenant, trial.mode, slot, whole)
+            for tenant, slot in zip(record.tenants, slots, strict=False)
+        )
     if isinstance(trial.mode, Mps):
         yield _all_are_clients(record, len(trial.tenants))
     if trial.role is Role.MIX:
@@ -96,9 +100,9 @@ def _sm_count(tenant: TenantRecord) -> int | None:
     return (tenant.identity or {}).get("sm_count")
 
 
-def _sees_its_sms(tenant: TenantRecord, mode: Mode, whole: int | None) -> Evidence:
+def _sees_its_sms(tenant: TenantRecord, mode: Mode, slot: int, whole: int | None) -> Evidence:
     """Compare with what the job alone saw: all of it, but under a thread percentage that part of it."""
-    percentage = mode.active_thread_percentage if isinstance(mode, Mps) else None
+    percentage = mode.percentage_of(slot) if isinstance(mode, Mps) else None
     seen, expected, slack = _sm_count(tenant), whole, 0
     claim = f"{tenant.name} sees the SMs that a job alone sees"
     if percentage is not None:

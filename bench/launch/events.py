@@ -131,6 +131,8 @@ def _problem(name: str, event: Mapping[str, Any]) -> str | None:
         return _problem_with_steps(name, event["warmup"] if name == "ready" else event)
     if name == "hello" and not all(isinstance(version, str) for version in event["libraries"].values()):
         return "event 'hello': a version in 'libraries' is not text"
+    if name == "identity" and not isinstance(event.get("allocatable_mib"), int | None):
+        return "event 'identity': 'allocatable_mib' is not a whole number"
     if name == "done" and not isinstance(event.get("peak_memory_mib"), int | float | None):
         return "event 'done': 'peak_memory_mib' is not a number"
     return None

@@ -20,6 +20,7 @@ from bench.gpu.values import text_or_none
 from bench.modes.entering import refuse_part
 from bench.modes.found import find
 from bench.modes.journal import Journal
+from bench.modes.mps import too_much_memory
 from bench.modes.observe import DeviceState, observe
 from bench.modes.proof import MPS_SERVER
 from bench.plan.mode import (
@@ -105,6 +106,7 @@ class _Gpu:
     state: DeviceState
     apps: tuple[ComputeApp, ...]
     compute_capability: float | None
+    persistence: str | None
     allow_reset: bool
 
     @property
@@ -122,13 +124,15 @@ class _Gpu:
 
 def _look_at(device: Device, allow_reset: bool) -> _Gpu:
     smi = NvidiaSmi(device.tool_environment)
-    capability = text_or_none(smi.query_gpu(device.uuid, ["compute_cap"])["compute_cap"])
+    seen = smi.query_gpu(device.uuid, ["compute_cap", "persistence_mode"])
+    capability = text_or_none(seen["compute_cap"])
     journal = Journal.read(device)
     return _Gpu(
         device,
         journal.before if journal else observe(device),
         () if journal else tuple(smi.compute_apps(device.uuid)),
         float(capability) if capability else None,
+        text_or_none(seen["persistence_mode"]),
         allow_reset,
     )
 
@@ -145,10 +149,12 @@ def _why_not_on_cpu(mode: Mode) -> Unavailable | None:
 
 def _why_not(mode: SwitchingMode, gpu: _Gpu) -> Unavailable | None:
     match mode:
-        case Exclusive() | TimeSlicing():
+        case Exclusive():
             return _stays_divided(gpu) or _served_by_mps(gpu)
+        case TimeSlicing():
+            return _stays_divided(gpu) or _served_by_mps(gpu) or _without_policy(mode, gpu)
         case Mps():
-            return _without_mps(gpu) or _stays_divided(gpu)
+            return _beyond_mps(mode, gpu) or _without_mps(gpu) or _stays_divided(gpu)
         case MpsEqual():
             return _without_percentages(gpu) or _without_mps(gpu) or _stays_divided(gpu)
         case Mig():
@@ -181,6 +187,26 @@ def _served_by_mps(gpu: _Gpu) -> Unavailable | None:
         "stop its daemon, with the CUDA_MPS_PIPE_DIRECTORY that it was started with",
         f"echo quit | {gpu.sudo}{MPS_TOOL}",
     )
+
+
+def _without_policy(mode: TimeSlicing, gpu: _Gpu) -> Unavailable | None:
+    if mode.time_slice is None:
+        return None
+    if not may_change(gpu.device):
+        run = f"run_experiments.py --mode time-slicing --device {gpu.device.selector}"
+        return Unavailable("only root may set a time-slice policy", f"sudo {sys.executable} {run}")
+    if gpu.persistence == "Disabled":
+        reason = "without persistence mode the driver forgets a time-slice policy when its last process ends"
+        return Unavailable(reason, f"nvidia-smi -i {gpu.device.uuid} -pm 1")
+    return None
+
+
+def _beyond_mps(mode: Mps, gpu: _Gpu) -> Unavailable | None:
+    """Tell which limits the device cannot keep; one value for every job is judged again for each mix."""
+    jobs = len(mode.memory_limit_gib) if isinstance(mode.memory_limit_gib, tuple) else 1
+    if why := too_much_memory(mode, gpu.device, jobs):
+        return Unavailable(why)
+    return None if mode.active_thread_percentage is None else _without_percentages(gpu)
 
 
 def _without_mps(gpu: _Gpu) -> Unavailable | None:

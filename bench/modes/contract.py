@@ -52,9 +52,8 @@ class Grant:
     share: str | None = None
     sm_count: int | None = None  # SMs the tenant must see, where the mode fixes them; None: the whole device
     memory_mib: int | None = None  # memory the tenant must see, where the mode gives it a device of its own
-    shares_board: bool = (
-        False  # strangers may compute on the same board: power, energy and clocks are not ours alone
-    )
+    memory_limit_mib: int | None = None  # memory the tenant can allocate at most, where the mode sets a limit
+    shares_board: bool = False  # strangers may compute there, too: power, energy and clocks are not ours alone
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Identity:
     mps_pipe_directory: str | None = None
     mps_active_thread_percentage: float | None = None
     mps_in_container_default: bool | None = None  # whether /tmp/nvidia-mps is there for the tenant
+    allocatable_mib: int | None = None  # memory it could allocate before it began, where it was asked to try
     host_pids: tuple[int, ...] = ()
 
     @property

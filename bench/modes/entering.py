@@ -90,13 +90,16 @@ def recover(switch: Switch) -> Journal | None:
 def restore(journal: Journal, switch: Switch) -> None:
     """Run the journal's undo calls, all of them, then ask the device whether it is as it was.
 
-    A call may fail where it had nothing to undo, so only the device's state decides. Ctrl-C waits for the end.
+    A call may fail where it had nothing to undo, so only the device's state decides; but for a call of which the
+    state does not tell. Ctrl-C waits for the end.
     """
     with uninterrupted():
-        failures = [failure for call in journal.undo if (failure := _failure(call, journal, switch))]
+        outcomes = [(call, _failure(call, journal, switch)) for call in journal.undo]
+        failures = [failure for _, failure in outcomes if failure]
+        in_doubt = any(failure and not call.is_read_back for call, failure in outcomes)
         now = _observed_after(journal, switch)
         daemon_left = pipe_directory(switch.device).exists()
-        if not _is_put_back(now, journal) or daemon_left:
+        if not _is_put_back(now, journal) or daemon_left or in_doubt:
             state = f"  it was {journal.before},\n  it is {now}\n"
             daemon = f"  our MPS daemon is still in {pipe_directory(switch.device)}\n" if daemon_left else ""
             raise RestoreError(

@@ -21,6 +21,11 @@ class Call:
     helper: str
     options: tuple[str, ...] = ()
 
+    @property
+    def is_read_back(self) -> bool:
+        """Whether the device tells afterwards what the call did; of a time-slice policy no tool tells."""
+        return "--time-slice" not in self.options
+
 
 def run_helper(call: Call, device: Device, inherited: Sequence[int] = ()) -> dict[str, str]:
     """Run a helper on the device and return the pairs of its RESULT line.
@@ -29,9 +34,12 @@ def run_helper(call: Call, device: Device, inherited: Sequence[int] = ()) -> dic
     killed. Raises ModeUnavailable, SetupError or DeviceError by the helper's exit code, with its own words.
     """
     command = [str(HELPER_FOLDER / f"{call.helper}.sh"), "--gpu", device.uuid, *call.options]
+    elsewhere = {
+        "CUDA_MPS_PIPE_DIRECTORY": str(device.state_folder / "no-mps")
+    }  # where our jobs look for a daemon
     try:
         done = subprocess.run(
-            command, env=device.tool_environment, pass_fds=inherited, timeout=DEADLINE_S,
+            command, env={**device.tool_environment, **elsewhere}, pass_fds=inherited, timeout=DEADLINE_S,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             start_new_session=True,  # Ctrl-C is for the runner; a helper is never cut off in mid-change
         )  # fmt: skip

@@ -15,6 +15,7 @@ from bench.modes.mig_layout import Placed, plan_layout
 from bench.modes.observe import DeviceState, observe
 from bench.modes.proof import (
     PIPE_VARIABLE,
+    PROBE_VARIABLE,
     look,
     outside_mps,
     server_evidence,
@@ -76,7 +77,7 @@ class MigGpu:
             self._cut(layout)
         empty = self.device.state_folder / "no-mps"
         empty.mkdir(parents=True, exist_ok=True)
-        shared = {PIPE_VARIABLE: str(empty)}, (Mount(empty, read_only=True),)
+        shared = {PIPE_VARIABLE: str(empty), PROBE_VARIABLE: "1"}, (Mount(empty, read_only=True),)
         return tuple(
             Grant(
                 instance.uuid,
@@ -84,6 +85,7 @@ class MigGpu:
                 share=instance.profile,
                 sm_count=placed.profile.sm_count,
                 memory_mib=round(placed.profile.memory_gib * 1024),
+                memory_limit_mib=round(placed.profile.memory_gib * 1024),
             )
             for instance, placed in zip(self._instances, layout, strict=True)
         )

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.errors import ModeUnavailable
 from bench.gpu.device import Device
 from bench.gpu.mps import MpsControl, MpsStatus
 from bench.gpu.sm_counts import known_sm_count
@@ -18,6 +19,7 @@ from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState
 from bench.modes.proof import (
     PIPE_VARIABLE,
+    PROBE_VARIABLE,
     look,
     server_evidence,
     state_evidence,
@@ -70,8 +72,10 @@ class MpsGpu:
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the daemon's pipe directory, and its limits where the mode has any."""
-        grant = self._grant(len(mix.jobs))
-        return (grant,) * len(mix.jobs)
+        jobs = len(mix.jobs)
+        if why := too_much_memory(self.mode, self.device, jobs):
+            raise ModeUnavailable(f"{why}; lower memory_limit_gib in the plan")
+        return tuple(self._grant(slot, jobs) for slot in range(jobs))
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         """Check every tenant from the inside and, by the daemon's list of clients, from the outside.
@@ -110,19 +114,21 @@ class MpsGpu:
         servers = status.servers if status else ()
         return (*state_evidence(state, "Default", "Disabled"), server_evidence(apps, servers), answer)
 
-    def _grant(self, tenants: int) -> Grant:
+    def _grant(self, slot: int, tenants: int) -> Grant:
         environment = {PIPE_VARIABLE: str(self.pipe_directory)}
-        percentage = self.mode.active_thread_percentage if isinstance(self.mode, Mps) else 100 // tenants
+        percentage = self.mode.percentage_of(slot) if isinstance(self.mode, Mps) else 100 // tenants
+        limit_mib = _limit_mib(self.mode, self.device, slot, tenants)
         if percentage is not None:
             environment[PERCENTAGE_VARIABLE] = str(percentage)
-        if isinstance(self.mode, MpsEqual) and self.device.memory_total_mib is not None:
-            environment[MEMORY_LIMIT_VARIABLE] = f"0={self.device.memory_total_mib // tenants}M"
+        if limit_mib is not None:
+            environment |= {MEMORY_LIMIT_VARIABLE: f"0={limit_mib}M", PROBE_VARIABLE: "1"}
         return Grant(
             self.device.uuid,
             environment,
             (Mount(self.pipe_directory),),
             share=None if percentage is None else f"{percentage}%",
             sm_count=self._sm_count(percentage),
+            memory_limit_mib=limit_mib,
         )
 
     def _sm_count(self, percentage: int | None) -> int | None:
@@ -133,6 +139,22 @@ class MpsGpu:
 def pipe_directory(device: Device) -> Path:
     """Return where our own daemon of this device listens; the folder is there as long as the daemon is."""
     return device.state_folder / "mps" / "pipe"
+
+
+def too_much_memory(mode: Mps | MpsEqual, device: Device, jobs: int) -> str | None:
+    """Say by how much the memory limits of this many jobs exceed the device; None where they fit, if known."""
+    limits_mib = [_limit_mib(mode, device, slot, jobs) or 0 for slot in range(jobs)]
+    if device.memory_total_mib is None or sum(limits_mib) <= device.memory_total_mib:
+        return None
+    total = f"{device.name} has {device.memory_total_mib} MiB"
+    return f"the memory limits of {mode.label} add up to {sum(limits_mib)} MiB for {jobs} jobs, and {total}"
+
+
+def _limit_mib(mode: Mps | MpsEqual, device: Device, slot: int, jobs: int) -> int | None:
+    """Return the memory limit of one job of a mix."""
+    if isinstance(mode, Mps):
+        return mode.memory_limit_mib_of(slot)
+    return None if device.memory_total_mib is None else device.memory_total_mib // jobs
 
 
 def _by_client_list(seen: Identity, clients: frozenset[int]) -> Evidence:

@@ -15,11 +15,16 @@ from bench.modes.observe import DeviceState, observe
 
 PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 DEFAULT_PIPE = "/tmp/nvidia-mps"
+PROBE_VARIABLE = "BENCH_PROBE_MEMORY"  # asks a job how much memory it can allocate, before it begins
 MPS_SERVER = "nvidia-cuda-mps-server"
 SM_GRANULE = 2  # an MPS thread percentage gives whole pairs of SMs (TPCs)
 MEMORY_TOLERANCE = (
     0.1  # CUDA shows a little less than the driver's table; profiles differ by a factor of 1.5 or more
 )
+
+
+PROBE_STEP_MIB = 64  # of the tenants' search; tables of profiles round to less
+OVERHEAD_MIB = 1024  # a context, its share of what the driver keeps, and what does not fit in a step
 
 
 def state_evidence(state: DeviceState, compute_mode: str, mig_mode: str) -> tuple[Evidence, ...]:
@@ -56,7 +61,7 @@ def server_evidence(apps: Sequence[ComputeApp], ours: Sequence[int] = ()) -> Evi
 def tenant_evidence(
     device: Device, grants: Sequence[Grant], identities: Sequence[Identity], apps: Sequence[ComputeApp]
 ) -> Iterator[Evidence]:
-    """Compare each tenant's view with its grant: the device's UUID, its SMs, and its memory where that is cut."""
+    """Compare each tenant's view with its grant: UUID, SMs, and memory where that is cut or limited."""
     for grant, seen in zip(grants, identities, strict=True):
         if seen.said_nothing:
             yield process_evidence(seen, apps)
@@ -65,6 +70,8 @@ def tenant_evidence(
         yield sm_evidence(seen, grant.sm_count if grant.sm_count is not None else known_sm_count(device.name))
         if grant.memory_mib is not None:
             yield memory_evidence(seen, grant.memory_mib)
+        if grant.memory_limit_mib is not None:
+            yield allocation_evidence(seen, grant.memory_limit_mib)
 
 
 def process_evidence(seen: Identity, apps: Sequence[ComputeApp]) -> Evidence:
@@ -98,6 +105,19 @@ def memory_evidence(seen: Identity, expected_mib: int) -> Evidence:
         return _untold(claim, expected_mib)
     holds = abs(seen.memory_total_mib - expected_mib) <= MEMORY_TOLERANCE * expected_mib
     return Evidence(claim, expected_mib, seen.memory_total_mib, Grade.SEEN_BY_TENANT, holds)
+
+
+def allocation_evidence(seen: Identity, limit_mib: int) -> Evidence:
+    """Compare what a tenant could allocate (MiB) with its limit: no more, and not much less.
+
+    Limits of a mix never add up to more than the device has, so one who gets less shares it with somebody else.
+    """
+    slack_mib = max(OVERHEAD_MIB, round(MEMORY_TOLERANCE * limit_mib))
+    claim = f"memory that {seen.tenant} can allocate in MiB, at most {slack_mib} less than its limit"
+    if seen.allocatable_mib is None:
+        return _untold(claim, limit_mib)
+    holds = limit_mib - slack_mib <= seen.allocatable_mib <= limit_mib + PROBE_STEP_MIB
+    return Evidence(claim, limit_mib, seen.allocatable_mib, Grade.SEEN_BY_TENANT, holds)
 
 
 def outside_mps(grants: Sequence[Grant], identities: Sequence[Identity]) -> Iterator[Evidence]:

@@ -1,11 +1,13 @@
 """Exclusive and time-slicing: an ordinary GPU. Alone on it, a job is exclusive; several take time slices."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bench.errors import ModeUnavailable
 from bench.gpu.device import Device
-from bench.modes.contract import Evidence, Grant, Identity, Mount
+from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
 from bench.modes.helpers import Call
+from bench.modes.journal import Journal
 from bench.modes.observe import DeviceState, observe
 from bench.modes.proof import (
     PIPE_VARIABLE,
@@ -17,7 +19,7 @@ from bench.modes.proof import (
     tenant_evidence,
 )
 from bench.modes.switch import Switch
-from bench.plan.mode import Mode
+from bench.plan.mode import Mode, TimeSlicing
 from bench.plan.model import Mix
 
 
@@ -40,16 +42,33 @@ class WholeGpu:
         return restore_whole(before, self.switch.allow_reset)
 
     def apply(self, before: DeviceState) -> None:
-        """Make the GPU an ordinary one, unless it is one already."""
+        """Make the GPU an ordinary one, unless it is one; set a time-slice policy, if one is asked for."""
         if before.is_whole:
             self._untouched = before
         else:
             make_whole(self.switch, before)
+        if self._policy is not None:
+            self._set_policy(self._policy, before)
+
+    @property
+    def _policy(self) -> str | None:
+        return self.mode.time_slice if isinstance(self.mode, TimeSlicing) else None
+
+    def _set_policy(self, policy: str, before: DeviceState) -> None:
+        """Set a time-slice policy; from now on, and unless it is refused, leaving puts the default back."""
+        journal = Journal.of_visit(self.device)
+        replace(journal, undo=restore_whole(before, self.switch.allow_reset, policy=True)).write(self.device)
+        try:
+            self.switch.run(Call("setup_time_slicing", ("--time-slice", policy)))
+        except ModeUnavailable:
+            journal.write(self.device)
+            raise
 
     def verify(self) -> None:
         """Ask again what was changed, and who computes there: an MPS server would make clients of our jobs."""
         state = state_evidence(self._untouched or observe(self.device), "Default", "Disabled")
-        self.evidence = (*state, server_evidence(processes(self.device)))
+        policy = () if self._policy is None else (_policy_evidence(self._policy),)
+        self.evidence = (*state, server_evidence(processes(self.device)), *policy)
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the whole device, and an empty pipe directory.
@@ -80,17 +99,25 @@ def make_whole(switch: Switch, before: DeviceState) -> None:
     switch.run(Call("setup_time_slicing"))
 
 
-def restore_whole(before: DeviceState, allow_reset: bool) -> tuple[Call, ...]:
+def restore_whole(before: DeviceState, allow_reset: bool, policy: bool = False) -> tuple[Call, ...]:
     """Return the calls that put back compute mode and MIG mode, in the reverse order of `make_whole`.
 
-    Compute mode is changed with MIG off only, so MIG is turned off first: it is on again where an earlier attempt
-    to put things back failed half-way.
+    `policy` puts the default time-slice policy back as well. It and compute mode are changed with MIG off only, so
+    MIG is turned off first: it is on again where an earlier attempt to put things back failed half-way.
     """
     reset = ("--allow-reset",) if allow_reset else ()
-    calls = []
+    options = ["--time-slice", "default"] if policy else []
     if before.compute_mode not in (None, "Default"):
+        options += ["--compute-mode", before.compute_mode]
+    calls = []
+    if options:
         calls += [Call("disable_mig", reset)] if before.mig_mode == "Enabled" else []
-        calls.append(Call("setup_time_slicing", ("--compute-mode", before.compute_mode)))
+        calls.append(Call("setup_time_slicing", tuple(options)))
     if before.mig_mode == "Enabled":
         calls.append(Call("setup_mig", reset))
     return tuple(calls)
+
+
+def _policy_evidence(policy: str) -> Evidence:
+    claim = "time-slice policy: the driver took it without an error, and no tool reads it back"
+    return Evidence(claim, policy, None, Grade.REQUESTED_ONLY, holds=True)

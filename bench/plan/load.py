@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bench.errors import PlanError
 from bench.plan.catalog import Catalog, ParameterValue
-from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mig, Mode, why_not_together
+from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mode, why_not_together
 from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan
 from bench.plan.wording import did_you_mean, listed, shown
 
@@ -248,11 +248,11 @@ class _Reader:
 
     def _layouts_fit(self, modes: Sequence[Mode], mixes: Sequence[Mix]) -> None:
         for mode in modes:
-            if isinstance(mode, Mig) and mode.profiles is not None:
+            for count, what in mode.written_for:
                 for mix in mixes:
-                    if len(mix.jobs) != len(mode.profiles):
-                        cut = f"{len(mode.profiles)} instances"
-                        self._say(f"mixes.{mix.name}", f"has {len(mix.jobs)} jobs, but {mode.label} has {cut}")
+                    if len(mix.jobs) != count:
+                        found = f"has {len(mix.jobs)} jobs, but {mode.label} has {count} {what}"
+                        self._say(f"mixes.{mix.name}", found)
 
 
 def _plain(message: str) -> str:

@@ -1,9 +1,31 @@
 """The ways of sharing a GPU, as a closed union: one frozen type per mode, and no options that contradict it."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
+
+MIB_PER_GIB = 1024
+_Value = TypeVar("_Value")
+
+
+def _one_or_each(kind: Any) -> WrapValidator:
+    """Check an option that is one value for every job, or a list with one for each.
+
+    A union of the two would tell each fault twice, once for either form.
+    """
+    value: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def check(given: Any, _union: object) -> Any:
+        if isinstance(given, list | tuple) and given:
+            return tuple(value.validate_python(each) for each in given)
+        return None if given is None else value.validate_python(given)
+
+    return WrapValidator(check)
+
+
+_PERCENTAGE = _one_or_each(Annotated[int, Field(strict=True, ge=1, le=100)])
+_MEMORY_GIB = _one_or_each(Annotated[float, Field(strict=True, ge=0.1, allow_inf_nan=False)])
 
 
 class _Mode(BaseModel):
@@ -23,6 +45,11 @@ class _Mode(BaseModel):
         """The label in letters that file names and ids can hold."""
         return self.label.replace("%", "pct").replace(" ", "-")
 
+    @property
+    def written_for(self) -> tuple[tuple[int, str], ...]:
+        """How many entries each option has that lists one for each job, and what it lists."""
+        return ()
+
 
 class Exclusive(_Mode):
     """One job at a time: nothing co-runs. The reference for every other mode."""
@@ -31,21 +58,50 @@ class Exclusive(_Mode):
 
 
 class TimeSlicing(_Mode):
-    """Several processes on one GPU in compute mode DEFAULT; the driver switches between their contexts."""
+    """Several processes on one GPU in compute mode DEFAULT; the driver switches between their contexts.
+
+    `time_slice` asks the driver for a policy of its own; how long a slice then lasts NVIDIA does not publish.
+    """
 
     mode: Literal["time-slicing"] = "time-slicing"
-
-
-class Mps(_Mode):
-    """CUDA Multi-Process Service: kernels of several processes run at once, with no limit or one for all."""
-
-    mode: Literal["mps"] = "mps"
-    active_thread_percentage: int | None = Field(default=None, ge=1, le=100)
+    time_slice: Literal["short", "medium", "long"] | None = None
 
     @property
     def label(self) -> str:
-        """`mps`, or `mps 50%` where each tenant is capped at half of the SMs."""
-        return "mps" if self.active_thread_percentage is None else f"mps {self.active_thread_percentage}%"
+        """`time-slicing`, or `time-slicing short` where the plan asks for a policy."""
+        return "time-slicing" if self.time_slice is None else f"time-slicing {self.time_slice}"
+
+
+class Mps(_Mode):
+    """CUDA Multi-Process Service: kernels of several processes run at once, with no limit, or with some.
+
+    A limit is one value for every job, or a list with one for each, in plan order.
+    """
+
+    mode: Literal["mps"] = "mps"
+    active_thread_percentage: Annotated[int | tuple[int, ...] | None, _PERCENTAGE] = None
+    memory_limit_gib: Annotated[float | tuple[float, ...] | None, _MEMORY_GIB] = None
+
+    @property
+    def label(self) -> str:
+        """`mps`, `mps 50%`, `mps 70%+30% 48gib+24gib`: what each tenant is capped at."""
+        percentages = _joined(self.active_thread_percentage, lambda value: f"{value}%")
+        return f"mps{percentages}{_joined(self.memory_limit_gib, lambda value: f'{value:g}gib')}"
+
+    @property
+    def written_for(self) -> tuple[tuple[int, str], ...]:
+        """How many percentages and memory limits there are, where each job has its own."""
+        options = (self.active_thread_percentage, "thread percentages"), (self.memory_limit_gib, "memory limits")
+        return tuple((len(values), what) for values, what in options if isinstance(values, tuple))
+
+    def percentage_of(self, slot: int) -> int | None:
+        """Return the share of the SMs, in percent, at which a job of the mix is capped."""
+        return _at(self.active_thread_percentage, slot)
+
+    def memory_limit_mib_of(self, slot: int) -> int | None:
+        """Return the memory, in MiB, at which a job of the mix is capped."""
+        limit_gib = _at(self.memory_limit_gib, slot)
+        return None if limit_gib is None else int(limit_gib * MIB_PER_GIB)
 
 
 class MpsEqual(_Mode):
@@ -70,6 +126,11 @@ class Mig(_Mode):
         """The profile each job takes, in plan order; None where the layout follows from the job count."""
         return None if self.layout is None else tuple(self.layout.split("+"))
 
+    @property
+    def written_for(self) -> tuple[tuple[int, str], ...]:
+        """How many instances the layout has."""
+        return () if self.profiles is None else ((len(self.profiles), "instances"),)
+
 
 class CpuShared(_Mode):
     """Several jobs on the host's cores, shared by the operating system; the only sharing mode without a GPU."""
@@ -81,6 +142,17 @@ class AsFound(_Mode):
     """The device as a cluster gave it, MIG slice, MPS daemon or time-sliced GPU; nothing is changed."""
 
     mode: Literal["as-found"] = "as-found"
+
+
+def _at(option: _Value | tuple[_Value, ...], slot: int) -> _Value:
+    return option[slot] if isinstance(option, tuple) else option
+
+
+def _joined(option: _Value | tuple[_Value, ...] | None, word: Callable[[_Value], str]) -> str:
+    """Write an option's values, ` 70%+30%`; nothing where it is not set."""
+    if option is None:
+        return ""
+    return " " + "+".join(map(word, option if isinstance(option, tuple) else (option,)))
 
 
 SwitchingMode = Exclusive | TimeSlicing | Mps | MpsEqual | Mig | CpuShared

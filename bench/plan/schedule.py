@@ -94,8 +94,9 @@ def make_schedule(plan: Plan, seed: int) -> Schedule:
 def share_of(mode: Mode, mix: Mix, slot: int) -> str | None:
     """Return what cuts the device for one tenant of a mix (`50%`, `3g.40gb`, `1 of 2`), or None."""
     match mode:
-        case Mps(active_thread_percentage=int(percentage)):
-            return f"{percentage}%"
+        case Mps():
+            percentage = mode.percentage_of(slot)  # a memory limit alone takes no SMs away
+            return None if percentage is None else f"{percentage}%"
         case MpsEqual():
             return f"{100 // len(mix.jobs)}%"
         case Mig():

@@ -21,12 +21,14 @@ from bench.simulator.board import (
     step_cost,
     step_noise,
 )
-from bench.simulator.driver.cuda import RefusedError, granted_sms, memory_mib
+from bench.simulator.driver.cuda import RefusedError, granted_sms, memory_limit_mib, memory_mib
 from bench.simulator.driver.state import Client, DriverState, updated
 
 STARTUP_S = 8.0  # imports and model building; assumed, and outside the window
 WARMUP_STEPS = 20
 MIB_PER_GB = 1e9 / 2**20
+PROBE_VARIABLE = "BENCH_PROBE_MEMORY"
+PROBE_STEP_MIB = 64
 
 
 class SimulatedLauncher:
@@ -131,11 +133,27 @@ class _SimulatedJob:
         """Raise RefusedError where the tenants together, or this one under its MPS limit, do not fit."""
         used = sum(other.memory_mib for other in state.clients if other.device == client.device)
         capacity = memory_mib(state, client.device)
-        limit = _memory_limit_mib(self.tenant.grant.environment.get(MEMORY_LIMIT_VARIABLE))
-        if limit is not None and state.daemon_of(client) and client.memory_mib > limit:
+        limit = self._limit_mib(state, client)
+        if limit is not None and client.memory_mib > limit:
             raise RefusedError(f"CUDA out of memory: needs {client.memory_mib} MiB, the MPS limit is {limit} MiB")
         if used > capacity:
             raise RefusedError(f"CUDA out of memory: {used} MiB needed on a device of {capacity} MiB")
+
+    def _limit_mib(self, state: DriverState, client: Client) -> int | None:
+        """Return the limit under which this tenant is; without a daemon its variable limits nothing."""
+        daemon = state.daemon_of(client)
+        own = self.tenant.grant.environment.get(MEMORY_LIMIT_VARIABLE)
+        return memory_limit_mib(daemon, own and own.removeprefix("0=")) if daemon else None
+
+    def _allocatable_mib(self, state: DriverState, client: Client) -> int | None:
+        """Return what a search in steps finds beside the others and its own context; None if not asked for."""
+        if PROBE_VARIABLE not in self.tenant.grant.environment:
+            return None
+        others = [each for each in state.clients if each.device == client.device and each != client]
+        free = memory_mib(state, client.device) - sum(other.memory_mib for other in others)
+        limit = self._limit_mib(state, client)
+        found = (free if limit is None else min(free, limit)) - CONTEXT_MIB
+        return found // PROBE_STEP_MIB * PROBE_STEP_MIB
 
     def _identify(self, state: DriverState, client: Client) -> None:
         percentage, pipe = client.active_thread_percentage, client.mps_pipe_directory
@@ -147,6 +165,7 @@ class _SimulatedJob:
             memory_total_mib=memory_mib(state, client.device),
             mps_pipe_directory=pipe,
             mps_active_thread_percentage=percentage,
+            allocatable_mib=self._allocatable_mib(state, client),
         )
 
     def _warm_up(self) -> None:
@@ -210,11 +229,3 @@ class _SimulatedJob:
 
 def _percentage(text: str | None) -> float | None:
     return None if text is None else float(text)
-
-
-def _memory_limit_mib(text: str | None) -> int | None:
-    """Read `0=10240M` or `0=10G`, the form in which MPS clients are given their limit."""
-    if text is None:
-        return None
-    limit = text.partition("=")[2].partition(",")[0]
-    return int(limit[:-1]) * (1024 if limit.endswith("G") else 1)

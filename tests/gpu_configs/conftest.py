@@ -40,6 +40,8 @@ class Switchboard:
     def run_plain(self, helper: str, *words: str, **options: object) -> subprocess.CompletedProcess[str]:
         """Run a helper with exactly these words."""
         environment = {"PATH": f"{self.folder / 'bin'}:/usr/bin:/bin", "HOME": os.environ.get("HOME", "/")}
+        pipe = options.pop("CUDA_MPS_PIPE_DIRECTORY", None)
+        environment |= {} if pipe is None else {"CUDA_MPS_PIPE_DIRECTORY": str(pipe)}
         if self.faults.exists():
             environment["BENCH_SIM_FAULTS"] = str(self.faults)
         command = [str(HELPERS / helper), *words]

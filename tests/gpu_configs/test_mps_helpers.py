@@ -31,6 +31,57 @@ def test_a_second_call_leaves_the_daemon_alone(a100, result, without_times):
     assert len(a100.state.daemons) == 1
 
 
+@pytest.mark.parametrize(("limit", "same"), [("40G", "40960M"), ("1024M", "1G"), ("512M", "512M")])
+def test_limits_the_memory_of_every_client(a100, result, limit, same):
+    said = result(a100.mps("--pinned-memory-limit", limit))
+    assert (said["pinned_memory_limit"], said["changed"]) == (limit, "yes")
+    assert a100.state.daemons[0].memory_limit == limit
+    assert result(a100.mps("--pinned-memory-limit", same))["changed"] == "no"
+    assert a100.mps("--pinned-memory-limit", "3G").returncode == 5
+
+
+@pytest.mark.parametrize("limit", ["0G", "-1G", "1.5G", "40", "40T", "G"])
+def test_an_impossible_memory_limit_is_wrong_usage(a100, limit):
+    assert a100.mps("--pinned-memory-limit", limit).returncode == 2
+
+
+def test_a_memory_limit_that_the_daemon_does_not_keep_leaves_no_daemon(a100):
+    a100.fail(tool="nvidia-cuda-mps-control", match="set_default_device", action="lie", text="")
+    done = a100.mps("--pinned-memory-limit", "40G")
+    assert done.returncode == 1
+    assert "not to 40G" in done.stderr
+    assert a100.state.daemons == []
+    assert not a100.pipe.exists()
+
+
+def test_exclusive_process_lets_nobody_past_the_daemon(a100, result):
+    said = result(a100.mps("--exclusive-process"))
+    assert (said["compute_mode"], said["changed"]) == ("Exclusive_Process", "yes")
+    assert a100.state.compute_mode == "Exclusive_Process"
+    assert result(a100.mps("--exclusive-process"))["changed"] == "no"
+    assert result(a100.no_mps())["changed"] == "yes"
+    assert result(a100.run("setup_time_slicing.sh"))["compute_mode"] == "Default"
+
+
+def test_exclusive_process_comes_to_a_daemon_that_is_there(a100, result):
+    first = result(a100.mps())
+    assert result(a100.mps("--exclusive-process"))["daemon_pid"] == first["daemon_pid"]
+    assert a100.state.compute_mode == "Exclusive_Process"
+
+
+def test_without_a_daemon_the_compute_mode_is_as_it_was(a100):
+    a100.fail(tool="nvidia-cuda-mps-control", match="-d", action="fail", rc=1, text="no such device\n")
+    assert a100.mps("--exclusive-process").returncode == 1
+    assert a100.state.compute_mode == "Default"
+
+
+def test_exclusive_process_needs_root(a100):
+    with updated(a100.state_file) as state:
+        state.privileged = False
+    assert a100.mps("--exclusive-process").returncode == 4
+    assert a100.state.daemons == []
+
+
 def test_refuses_a_daemon_that_is_not_as_asked(a100):
     a100.mps("--active-thread-percentage", "50")
     done = a100.mps("--active-thread-percentage", "25")

@@ -6,6 +6,7 @@ import pytest
 from bench.launch.events import EventLog, JobEvents, Steps
 
 HELLO = {"event": "hello", "time_s": 1.0, "protocol": 1, "pid": 5, "libraries": {"torch": "2.7"}}
+IDENTITY = {"event": "identity", "time_s": 1.5, "device_name": "board"}
 WARMUP = {"end_s": [1.0, 2.0], "duration_s": [0.5, 0.5], "items": [8, 8]}
 READY = {"event": "ready", "time_s": 2.0, "warmup": WARMUP, "autotune": None}
 STEP = {"event": "step", "time_s": 4.0, "end_s": [3.0, 4.0], "duration_s": [1.0, 1.0], "items": [8, 8]}
@@ -84,6 +85,13 @@ def test_what_is_said_once_must_not_come_twice(path, event):
     assert getattr(events, event["event"])["time_s"] == event["time_s"]
 
 
+@pytest.mark.parametrize("allocatable_mib", [None, 9792])
+def test_an_identity_may_tell_what_could_be_allocated(path, allocatable_mib):
+    events = written(path, HELLO, {**IDENTITY, "allocatable_mib": allocatable_mib})
+    assert events.problems == []
+    assert events.identity["allocatable_mib"] == allocatable_mib
+
+
 def test_another_protocol_is_refused_with_the_way_to_mend_it(path):
     events = written(path, {**HELLO, "protocol": 2})
     assert events.hello is None
@@ -103,6 +111,7 @@ def without(event, key):
         (without(HELLO, "pid"), "'pid' is missing or of the wrong type"),
         (without(DONE, "time_s"), "'time_s' is missing or of the wrong type"),
         ({**HELLO, "libraries": {"torch": 2}}, "a version in 'libraries' is not text"),
+        ({**IDENTITY, "allocatable_mib": "much"}, "'allocatable_mib' is not a whole number"),
         ({**DONE, "peak_memory_mib": "much"}, "'peak_memory_mib' is not a number"),
         ({**STEP, "items": [8]}, "differ in length"),
         ({**STEP, "items": "88"}, "'items' is missing or of the wrong type"),

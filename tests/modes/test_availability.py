@@ -1,5 +1,7 @@
 """What a device cannot do is known, with its reason, before anything is touched."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.gpu.inventory import cpu_device
@@ -16,6 +18,10 @@ TABLE = [
     ("rtx-4090", False, MpsEqual(), CAN),
     ("rtx-4090", False, TimeSlicing(), CAN),
     ("rtx-4090", False, Exclusive(), CAN),
+    ("rtx-4090", False, TimeSlicing(time_slice="long"), CAN),
+    ("rtx-4090", False, Mps(active_thread_percentage=(70, 30), memory_limit_gib=(16, 7)), CAN),
+    ("rtx-4090", False, Mps(memory_limit_gib=(16, 8)), "add up to 24576 MiB for 2 jobs, and SIMULATED"),
+    ("rtx-4090", False, Mps(memory_limit_gib=25), "add up to 25600 MiB for 1 jobs, and SIMULATED"),
     ("a100-80gb", True, CpuShared(), "--device cpu"),
 ]
 
@@ -32,6 +38,21 @@ def test_modes_of_a_gpu(make_machine, model, allow_reset, mode, why):
     answer = reason(mode, machine.device, allow_reset)
     assert answer is None if why is None else why in answer
     assert machine.changes() == []
+
+
+def test_a_policy_that_the_driver_would_forget(machine):
+    machine.change(persistence=False)
+    assert "-pm 1" in reason(TimeSlicing(time_slice="short"), machine.device, allow_reset=False)
+    assert reason(TimeSlicing(), machine.device, allow_reset=False) is None
+
+
+def test_a_policy_needs_root(machine, monkeypatch):
+    """Everybody may change a simulated GPU."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    real = replace(machine.device, simulated=False)
+    why = reason(TimeSlicing(time_slice="short"), real, allow_reset=False)
+    assert why.startswith("only root may set a time-slice policy\nnext: sudo ")
+    assert reason(TimeSlicing(), real, allow_reset=False) is None
 
 
 def test_an_ampere_board_with_mig_on_needs_no_reset(machine):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.errors import DeviceError, ModeUnavailable
+from bench.errors import DeviceError, ModeUnavailable, RestoreError
 from bench.gpu.inventory import cpu_device
 from bench.modes.contract import Grade, Identity
 from bench.modes.entering import entered, recover
@@ -21,8 +21,11 @@ CUT = [f"{SMI} mig -cgi 9:0,9:4 -C"]
 CLEAR = [f"{SMI} mig -dci -gi 1,2", f"{SMI} mig -dgi -gi 1,2"]
 SHARED, ALONE = f"{SMI} -c DEFAULT", f"{SMI} -c EXCLUSIVE_PROCESS"
 
-ALL_MODES = [Exclusive(), TimeSlicing(), Mps(), Mps(active_thread_percentage=50), MpsEqual(), Mig(),
+LIMITED = Mps(active_thread_percentage=(70, 30), memory_limit_gib=(48, 24))
+ALL_MODES = [Exclusive(), TimeSlicing(), Mps(), Mps(active_thread_percentage=50), LIMITED, MpsEqual(), Mig(),
              Mig(layout="3g.40gb+2g.20gb")]  # fmt: skip
+SHORT = TimeSlicing(time_slice="short")
+SET, UNSET = (f"{SMI} compute-policy --set-timeslice {number}" for number in (1, 0))
 
 
 @pytest.mark.parametrize("mode", ALL_MODES, ids=lambda mode: mode.label)
@@ -38,6 +41,57 @@ def test_a_mode_is_proven_and_restored(machine, pair, mode):
     assert Journal.read(machine.device) is None
 
 
+def test_a_time_slice_policy_is_requested_and_no_more(machine, pair):
+    with entered(SHORT, machine.switch) as active:
+        assert "time_slice Short" in machine.state()
+        *state, policy = active.evidence
+        assert {each.grade for each in state} == {Grade.READ_BACK}
+        assert (policy.expected, policy.observed, policy.grade) == ("short", None, Grade.REQUESTED_ONLY)
+        assert "no tool reads it back" in policy.claim
+    assert "time_slice Default" in machine.state()
+
+
+NOT_SUPPORTED = "Failed to set timeslice policy with value Short for GPU 0 : Not Supported\n"
+REFUSALS = [
+    ({"action": "fail", "rc": 3, "text": NOT_SUPPORTED}, {}, "Not Supported"),
+    ({}, {"privileged": False}, "Insufficient Permissions"),
+    ({}, {"persistence": False}, "without persistence mode"),
+]
+
+
+@pytest.mark.parametrize(("fault", "found", "words"), REFUSALS, ids=[words for *_, words in REFUSALS])
+def test_a_refused_policy_is_skipped_and_nothing_is_put_back(machine, fault, found, words):
+    machine.change(**found)
+    machine.faults(*([{"tool": SMI, "match": "set-timeslice", **fault}] if fault else []))
+    before = machine.state()
+    with pytest.raises(ModeUnavailable, match=words), entered(SHORT, machine.switch):
+        pytest.fail("entered")
+    assert machine.state() == before
+    assert UNSET not in machine.changes()
+    assert Journal.read(machine.device) is None
+
+
+def test_a_policy_that_could_not_be_put_back_is_told_although_no_state_shows_it(machine):
+    with pytest.raises(RestoreError, match="mode restore"), entered(SHORT, machine.switch):
+        machine.faults(
+            {"tool": SMI, "match": "set-timeslice 0", "action": "fail", "rc": 255, "text": "Unknown Error"}
+        )
+    assert Journal.read(machine.device) is not None
+    machine.faults()
+    recover(machine.switch)
+    assert "time_slice Default" in machine.state()
+    assert Journal.read(machine.device) is None
+
+
+def test_limits_that_exceed_the_device_for_a_larger_mix_skip_that_mix(machine, pair):
+    limited = Mps(memory_limit_gib=50)
+    one = pair.model_copy(update={"jobs": pair.jobs[:1]})
+    with entered(limited, machine.switch) as active:
+        assert active.tenancy(one)[0].memory_limit_mib == 51200
+        with pytest.raises(ModeUnavailable, match="add up to 102400 MiB for 2 jobs"):
+            active.tenancy(pair)
+
+
 FOUND = {"as delivered": {}, "exclusive": {"compute_mode": "Exclusive_Process"},
          "MIG on, empty": {"mig_enabled": True, "mig_pending": True},
          "MIG on and exclusive": {"mig_enabled": True, "mig_pending": True, "compute_mode": "Exclusive_Process"},
@@ -46,6 +100,9 @@ EFFECTS = [
     (Exclusive(), "as delivered", []),
     (TimeSlicing(), "as delivered", []),
     (TimeSlicing(), "exclusive", [SHARED, ALONE]),
+    (SHORT, "as delivered", [SET, UNSET]),
+    (SHORT, "exclusive", [SHARED, SET, ALONE, UNSET]),
+    (SHORT, "MIG on, empty", [MIG_OFF, SET, UNSET, MIG_ON]),
     (TimeSlicing(), "MIG on, empty", [MIG_OFF, MIG_ON]),
     (TimeSlicing(), "MIG on and exclusive", [MIG_OFF, SHARED, ALONE, MIG_ON]),
     (Mps(), "as delivered", [START, QUIT]),

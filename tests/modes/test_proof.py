@@ -4,11 +4,19 @@ from dataclasses import replace
 
 import pytest
 
+from bench.launch.corun import co_run
+from bench.launch.tenants import make_tenants
 from bench.modes.contract import Grade, Identity
 from bench.modes.entering import entered
+from bench.modes.mps import MEMORY_LIMIT_VARIABLE
+from bench.plan.catalog import load_catalog
 from bench.plan.mode import Exclusive, Mig, Mps, MpsEqual, TimeSlicing
-from bench.plan.model import Mix
+from bench.plan.model import TIMINGS, Mix
+from bench.plan.schedule import Role, Trial
+from bench.simulator.board import Board
+from bench.simulator.clock import VirtualClock
 from bench.simulator.driver.state import Daemon, updated
+from bench.simulator.launcher import SimulatedLauncher
 
 
 def truth(active, mix, sm_counts):
@@ -19,6 +27,7 @@ def truth(active, mix, sm_counts):
             tenant, device_uuid=grant.device_id, sm_count=sms,
             mps_pipe_directory=grant.environment["CUDA_MPS_PIPE_DIRECTORY"], host_pids=(5000000 + slot,),
             memory_total_mib=grant.memory_mib or 80000, mps_in_container_default=False,
+            allocatable_mib=grant.memory_limit_mib and grant.memory_limit_mib - 500,
         )
         for slot, (tenant, grant, sms) in enumerate(zip(mix.tenants, grants, sm_counts, strict=True))
     ]  # fmt: skip
@@ -45,6 +54,7 @@ HONEST = [
     (TimeSlicing(), [108, 108]),
     (Mps(), [108, 108]),
     (Mps(active_thread_percentage=25), [26, 28]),  # rounded down or up to a granule
+    (Mps(active_thread_percentage=(70, 30), memory_limit_gib=(48, 24)), [74, 32]),
     (MpsEqual(), [54, 54]),
     (Mig(), [42, 42]),
     (Mig(layout="3g.40gb+2g.20gb"), [42, 28]),
@@ -173,6 +183,51 @@ def test_an_instance_has_the_memory_of_its_profile(machine, pair):
     assert evidence == {"memory of resnet50-training in MiB, within 10%": (40192, 80000)}
 
 
+LIMITED = [Mps(memory_limit_gib=(40, 2)), MpsEqual(), Mig()]
+
+
+@pytest.mark.parametrize("mode", LIMITED, ids=lambda mode: mode.label)
+def test_a_tenant_can_allocate_its_limit_and_no_more(machine, pair, mode):
+    with entered(mode, machine.switch) as active:
+        sm_counts = [42, 42] if mode == Mig() else [54, 54] if mode == MpsEqual() else [108, 108]
+        grants, seen = truth(active, pair, sm_counts)
+        connect(machine, grants, seen)
+        limits_mib = [grant.memory_limit_mib for grant in grants]
+        free = active.confirm(grants, [seen[0], replace(seen[1], allocatable_mib=80512)])
+        full = active.confirm(grants, [replace(seen[0], allocatable_mib=limits_mib[0] // 2), seen[1]])
+        untold = active.confirm(grants, [replace(each, allocatable_mib=None) for each in seen])
+        disconnect(machine)
+    ((claim, values),) = failed(free).items()
+    assert claim.startswith("memory that bert-base-training can allocate")
+    assert values == (limits_mib[1], 80512)
+    ((claim, values),) = failed(full).items()
+    assert claim.startswith("memory that resnet50-training can allocate")
+    assert not failed(untold)
+    unsaid = [each for each in untold if each.claim.endswith("the tenant did not say")]
+    assert [each.expected for each in unsaid] == limits_mib
+    assert {each.grade for each in unsaid} == {Grade.REQUESTED_ONLY}
+
+
+@pytest.mark.parametrize("mode", [Exclusive(), TimeSlicing(), Mps()], ids=lambda mode: mode.label)
+def test_without_a_limit_nobody_tries(machine, pair, mode):
+    with entered(mode, machine.switch) as active:
+        for grant in active.tenancy(pair):
+            assert grant.memory_limit_mib is None
+            assert "BENCH_PROBE_MEMORY" not in grant.environment
+
+
+def test_each_job_has_the_limits_that_the_plan_gives_it(machine, pair):
+    with entered(Mps(active_thread_percentage=(70, 30), memory_limit_gib=(48, 24)), machine.switch) as active:
+        grants = active.tenancy(pair)
+    assert [(grant.share, grant.sm_count, grant.memory_limit_mib) for grant in grants] == [
+        ("70%", 74, 49152), ("30%", 32, 24576),
+    ]  # fmt: skip
+    names = ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", "BENCH_PROBE_MEMORY")
+    assert [tuple(grant.environment[name] for name in names) for grant in grants] == [
+        ("70", "0=49152M", "1"), ("30", "0=24576M", "1"),
+    ]  # fmt: skip
+
+
 FOREIGN = [
     (TimeSlicing(), {"compute_mode": "Exclusive_Process"}, "compute mode"),
     (Mps(), {"compute_mode": "Prohibited"}, "compute mode"),
@@ -235,3 +290,27 @@ def test_outside_mps_the_pipe_directory_is_empty_and_ours(machine, pair, mode):
             assert mount.path.is_relative_to(machine.device.state_folder)
             assert list(mount.path.iterdir()) == []
             assert mount.read_only
+
+
+def test_a_limit_that_is_lost_on_the_way_to_the_tenant_is_found_by_its_trying(machine, pair, tmp_path):
+    """Percentage and server are as they should be; only what the tenant can allocate tells."""
+    mode, board = Mps(active_thread_percentage=50, memory_limit_gib=40), Board(machine.state_file, VirtualClock())
+    trial = Trial("trial", 1, mode, pair, Role.MIX, None, seed=1)
+
+    def run(active, lost):
+        grants = active.tenancy(pair)
+        for grant in grants[1:]:
+            grant.environment.pop(MEMORY_LIMIT_VARIABLE if lost else "", None)
+        tenants = make_tenants(trial, grants, load_catalog(), machine.device, tmp_path / str(lost), "run")
+        granted = [tenant.grant for tenant in tenants]
+        launcher, timing = SimulatedLauncher(board), TIMINGS["smoke"]
+        return co_run(launcher, tenants, timing, board.clock, lambda seen: active.confirm(granted, seen))
+
+    with entered(mode, machine.switch) as active:
+        honest, lost = run(active, lost=False), run(active, lost=True)
+    assert not failed(honest.evidence)
+    assert honest.window is not None
+    ((claim, (limit_mib, allocated_mib)),) = failed(lost.evidence).items()
+    assert claim.startswith("memory that bert-base-training can allocate")
+    assert allocated_mib > limit_mib == 40960
+    assert lost.window is None

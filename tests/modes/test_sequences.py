@@ -29,7 +29,10 @@ from bench.simulator.driver.state import Daemon, DriverState, GpuInstance, updat
 from bench.simulator.machine import simulated_device
 
 SEQUENCES, STEPS = 200, 6
-MODES = [TimeSlicing(), Mps(active_thread_percentage=50), Mig(layout="2g.20gb+2g.20gb")]
+MODES = [
+    TimeSlicing(), TimeSlicing(time_slice="short"), Mps(active_thread_percentage=50),
+    Mps(active_thread_percentage=(70, 30), memory_limit_gib=(40, 20)), Mig(layout="2g.20gb+2g.20gb"),
+]  # fmt: skip
 PAIR = Mix(name="pair", jobs=(Job(workload="resnet50-training"), Job(workload="bert-base-training")))
 THEIR_INSTANCE = GpuInstance(13, 19, 6)  # in the last slices, where none of ours lies
 THEIR_PID = 4194401
@@ -88,7 +91,7 @@ class Visits(RuleBasedStateMachine):
             sms = granted_sms(state, grant.device_id, share, pipe)
             return Identity(
                 PAIR.tenants[slot], state.gpu_name, grant.device_id, sms, memory_mib(state, grant.device_id), pipe,
-                share, host_pids=(pid,),
+                share, host_pids=(pid,), allocatable_mib=grant.memory_limit_mib,
             )  # fmt: skip
 
     @precondition(lambda self: self.visit is not None)

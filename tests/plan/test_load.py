@@ -27,7 +27,7 @@ WHAT_IS_WRONG = [
     ("", "unknown key 'blokcs'", "did you mean 'blocks'?"),
     ("modes[0]", "unknown mode 'mpss'", "did you mean 'mps'?"),
     ("modes[1].active_thread_percentage", "less than or equal to 100", "not 120"),
-    ("modes[2]", "unknown key 'percent'", "known: active_thread_percentage, mode"),
+    ("modes[2]", "unknown key 'percent'", "known: active_thread_percentage, memory_limit_gib, mode"),
     ("modes[3].layout", "should match", "not '3g'"),
     ("modes[4]", "must be a mode's name", "not 7"),
     ("mixes.a[0]", "unknown workload 'resnet50-trainin'", "did you mean 'resnet50-training'?"),
@@ -143,6 +143,48 @@ def test_impossible_values(problems, text, problem):
 def test_impossible_parameters_and_counts(problems, job, problem):
     found = problems(f"modes: [mps]\nmixes: {{a: [{{workload: resnet50-training, {job}}}]}}")
     assert any(text.startswith("mixes.a[0]") and problem in text for text in found), found
+
+
+def test_limits_of_mps_are_one_for_every_job_or_one_for_each(read):
+    entry = "{mode: mps, active_thread_percentage: [70, 30], memory_limit_gib: 20}"
+    (mode,) = read(f"modes: [{entry}]\nmixes: {{a: [resnet50-training, bert-base-training]}}").modes
+    assert [mode.percentage_of(slot) for slot in (0, 1)] == [70, 30]
+    assert [mode.memory_limit_mib_of(slot) for slot in (0, 1)] == [20480, 20480]
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("active_thread_percentage: [70, 130]", "should be less than or equal to 100, not 130"),
+        ("active_thread_percentage: [70, 0]", "should be greater than or equal to 1, not 0"),
+        ("active_thread_percentage: [70, 12.5]", "should be a valid integer"),
+        ("active_thread_percentage: []", "should be a valid integer, not []"),
+        ("active_thread_percentage: [[50], [50]]", "should be a valid integer, not [50]"),
+        ("active_thread_percentage: true", "should be a valid integer, not True"),
+        ("memory_limit_gib: 0", "should be greater than or equal to 0.1, not 0"),
+        ("memory_limit_gib: [20, -1]", "should be greater than or equal to 0.1, not -1"),
+        ("memory_limit_gib: .inf", "should be a finite number, not inf"),
+        ("memory_limit_gib: 20G", "should be a valid number, not '20G'"),
+    ],
+)
+def test_impossible_limits_of_mps(problems, option, problem):
+    found = problems(f"modes: [{{mode: mps, {option}}}]\nmixes: {{a: [resnet50-training, bert-base-training]}}")
+    assert len(found) == 1
+    assert found[0].startswith(f"modes[0].{option.split(':')[0]}: {problem}")
+
+
+def test_lists_of_limits_must_have_an_entry_for_each_job(problems):
+    modes = "modes: [{mode: mps, active_thread_percentage: [70, 30], memory_limit_gib: [10, 10, 10]}]\n"
+    assert problems(modes + "mixes: {one: [resnet50-training], two: [resnet50-training, resnet50-training]}") == [
+        "mixes.one: has 1 jobs, but mps 70%+30% 10gib+10gib+10gib has 2 thread percentages",
+        "mixes.one: has 1 jobs, but mps 70%+30% 10gib+10gib+10gib has 3 memory limits",
+        "mixes.two: has 2 jobs, but mps 70%+30% 10gib+10gib+10gib has 3 memory limits",
+    ]
+
+
+def test_an_unknown_time_slice_is_refused(problems):
+    (problem,) = problems("modes: [{mode: time-slicing, time_slice: default}]\nmixes: {a: [resnet50-training]}")
+    assert problem == "modes[0].time_slice: should be 'short', 'medium' or 'long', not 'default'"
 
 
 def test_a_layout_must_have_an_instance_for_each_job(problems, read):

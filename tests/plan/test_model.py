@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from bench.plan.mode import GPU_SHARING_MODES, MODE_TYPES, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import GPU_SHARING_MODES, MODE_ADAPTER, MODE_TYPES, Mps, MpsEqual, TimeSlicing
 from bench.plan.model import TIMINGS, Job, Mix, Plan
 
 MIX = Mix(name="m", jobs=(Job(workload="resnet50-training"),))
@@ -14,6 +14,22 @@ def plan_of(*modes, baseline=None):
 def test_labels_name_what_differs_from_the_catalog():
     assert Job(workload="w").label == "w"
     assert Job(workload="w", parameters={"b": 2, "a": True}).label == "w a=True b=2"
+
+
+LABELS = [
+    (TimeSlicing(time_slice="short"), "time-slicing short", "time-slicing-short"),
+    (Mps(active_thread_percentage=50), "mps 50%", "mps-50pct"),
+    (Mps(active_thread_percentage=(70, 30)), "mps 70%+30%", "mps-70pct+30pct"),
+    (Mps(memory_limit_gib=20), "mps 20gib", "mps-20gib"),
+    (Mps(active_thread_percentage=(70, 30), memory_limit_gib=(48, 1.5)), "mps 70%+30% 48gib+1.5gib",
+     "mps-70pct+30pct-48gib+1.5gib"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mode", "label", "slug"), LABELS)
+def test_a_mode_is_named_with_its_options_and_survives_a_record(mode, label, slug):
+    assert (mode.label, mode.slug) == (label, slug)
+    assert MODE_ADAPTER.validate_json(MODE_ADAPTER.dump_json(mode)) == mode
 
 
 def test_equal_jobs_are_told_apart_by_number():

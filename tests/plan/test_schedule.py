@@ -118,6 +118,8 @@ def test_each_distinct_pair_of_job_and_share_runs_alone_in_its_share_once_a_bloc
         (Mps(), 0, None),
         (CpuShared(), 0, None),
         (Mps(active_thread_percentage=30), 1, "30%"),
+        (Mps(active_thread_percentage=(50, 30, 20)), 2, "20%"),
+        (Mps(memory_limit_gib=20), 0, None),
         (MpsEqual(), 0, "33%"),
         (Mig(), 2, "1 of 3"),
         (Mig(layout="3g.40gb+2g.20gb+1g.10gb"), 1, "2g.20gb"),

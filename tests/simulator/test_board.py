@@ -11,6 +11,7 @@ from bench.launch.contract import EVENTS_FILE
 from bench.simulator.board import step_cost, step_noise
 from bench.simulator.boards import speed, validation
 from bench.simulator.driver.models import MODELS
+from bench.simulator.driver.state import updated
 from bench.simulator.launcher import STARTUP_S, SimulatedLauncher
 
 UNDER_MPS = {"CUDA_MPS_PIPE_DIRECTORY": "/run/bench/pipe"}  # where `bench.start_mps` has its daemon
@@ -142,6 +143,42 @@ def test_a_job_that_does_not_fit_its_instance_runs_out_of_memory(bench):
     instance, *_ = bench.cut(*[19] * 7)
     assert bench.run([bench.tenant(0, instance, gpu_memory_gb=9)]).errors == ()
     assert refused(bench.run([bench.tenant(0, instance, gpu_memory_gb=10)])).endswith("on a device of 9728 MiB")
+
+
+def allocatable_mib(bench, tenants):
+    return [outcome.events.identity["allocatable_mib"] for outcome in bench.run(tenants).outcomes]
+
+
+def test_a_tenant_that_is_asked_finds_its_limit_by_trying(bench):
+    bench.start_mps()
+    limited = {**UNDER_MPS, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=10240M", "BENCH_PROBE_MEMORY": "1"}
+    first, second = allocatable_mib(bench, bench.tenants(2, environment=limited))
+    assert first == second == 9792  # whole steps of what a context of 400 MiB leaves
+    unasked = {**UNDER_MPS, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=10240M"}
+    assert allocatable_mib(bench, bench.tenants(1, environment=unasked)) == [None]
+
+
+def test_a_limit_that_nobody_keeps_is_found_out_by_trying(bench):
+    limited = {**UNDER_MPS, "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=10240M", "BENCH_PROBE_MEMORY": "1"}
+    first, second = allocatable_mib(bench, bench.tenants(2, environment=limited))
+    assert first > 80000
+    assert 70000 < second < first  # what the first one took is gone
+
+
+def test_an_instance_is_all_that_a_tenant_in_it_can_allocate(bench):
+    large, small = bench.cut(9, 14)
+    tenants = [bench.tenant(n, uuid, {"BENCH_PROBE_MEMORY": "1"}) for n, uuid in enumerate((large, small))]
+    assert allocatable_mib(bench, tenants) == [39744, 19520]
+
+
+def test_a_default_limit_of_the_daemon_holds_for_every_client(bench):
+    bench.start_mps()
+    with updated(bench.state_file) as state:
+        (daemon,) = state.daemons
+        state.replace_daemon(daemon, daemon.replace(memory_limit="10G"))
+    assert refused(bench.run([bench.tenant(0, environment=UNDER_MPS, gpu_memory_gb=12)])).endswith(
+        "the MPS limit is 10240 MiB"
+    )
 
 
 def test_a_memory_limit_holds_under_mps_only(bench):

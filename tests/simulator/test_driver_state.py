@@ -7,7 +7,14 @@ import pytest
 
 from bench.simulator.driver import nvidia_smi
 from bench.simulator.driver.accidents import fault_client, kill_daemon
-from bench.simulator.driver.cuda import RefusedError, client_limit, granted_sms, memory_mib, server_limit
+from bench.simulator.driver.cuda import (
+    RefusedError,
+    client_limit,
+    granted_sms,
+    memory_limit_mib,
+    memory_mib,
+    server_limit,
+)
 from bench.simulator.driver.models import MODELS
 from bench.simulator.driver.state import Daemon, DriverState, create, updated
 
@@ -58,6 +65,16 @@ def test_a_client_can_only_tighten_the_default_of_its_server(path):
     assert granted_sms(state, GPU, None, PIPE) == 26
     assert granted_sms(state, GPU, 50, PIPE) == 26
     assert granted_sms(state, GPU, 10, PIPE) == 10
+
+
+def test_a_client_can_only_tighten_the_memory_limit_of_its_server(path):
+    (daemon,) = under_mps(path).daemons
+    assert memory_limit_mib(daemon) is None
+    assert memory_limit_mib(daemon, "512M") == 512
+    limited = daemon.replace(memory_limit="2G")
+    assert [memory_limit_mib(limited, own) for own in (None, "4G", "512M")] == [2048, 2048, 512]
+    with_server = limited.replace(server_pid=7, server_memory_limit=None)  # set after the server had started
+    assert memory_limit_mib(with_server) is None
 
 
 def test_a_new_default_counts_only_for_servers_started_later(path):

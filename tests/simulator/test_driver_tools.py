@@ -225,6 +225,11 @@ def test_mps_answers_about_its_server_and_clients(tools, tmp_path, state_file):
     assert ask(f"get_client_list {server}") == "7\n"
     assert ask("set_default_active_thread_percentage 25\nget_default_active_thread_percentage") == "25.0\n25.0\n"
     assert ask(f"terminate_client {server} 7") == "0\n"
+    assert ask("get_default_device_pinned_mem_limit 0") == "Not set\n"
+    assert (
+        ask(f"set_default_device_pinned_mem_limit {GPU} 512M\nget_default_device_pinned_mem_limit 0") == "512M\n"
+    )
+    assert ask("set_default_device_pinned_mem_limit 0 lots").startswith("Unrecognized command")
     assert ask("nonsense").startswith("Unrecognized command")
     assert call(control, said="quit", CUDA_MPS_PIPE_DIRECTORY=pipe).returncode == 0
     assert list((tmp_path / "pipe").iterdir()) == []

@@ -26,6 +26,7 @@ FIELDS: dict[str, dict[str, Any]] = {
         "device_uuid": OPTIONAL_TEXT,
         "sm_count": (int, type(None)),
         "memory_total_mib": (int, type(None)),
+        "allocatable_mib": (int, type(None)),
         "mps_pipe_directory": OPTIONAL_TEXT,
         "mps_active_thread_percentage": OPTIONAL_NUMBER,
         "visible_devices": OPTIONAL_TEXT,

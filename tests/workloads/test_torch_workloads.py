@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from workloads.torch_device import most
+
 TINY: dict[str, dict[str, object]] = {
     "resnet18-training": {"batch_size": 2, "image_size": 32},
     "resnet50-training": {"batch_size": 2, "image_size": 32, "channels_last": False},
@@ -60,6 +62,38 @@ def test_on_a_gpu(start_workload: Callable[..., Any], catalog: dict[str, Any], n
     assert identity["device_uuid"].startswith(("GPU-", "MIG-"))
     assert identity["sm_count"] > 0
     assert identity["memory_total_mib"] > 1000
+    assert identity["allocatable_mib"] is None
+
+
+@pytest.mark.gpu
+@pytest.mark.workloads
+@needs_libraries
+def test_a_job_that_is_asked_tries_how_much_memory_it_can_allocate(
+    start_workload: Callable[..., Any], catalog: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    monkeypatch.setenv("BENCH_PROBE_MEMORY", "1")
+    tenant = start_workload("resnet18-training", "cuda", precision="bf16")
+    check_a_life(tenant, batch_size=catalog["resnet18-training"]["parameters"]["batch_size"])
+    identity = tenant.await_event("identity")
+    assert 1000 < identity["allocatable_mib"] <= identity["memory_total_mib"]
+    assert tenant.events()[-1]["peak_memory_mib"] < 0.9 * identity["allocatable_mib"]  # the trial is no use
+
+
+@pytest.mark.parametrize("highest", [0, 1, 7, 1280])
+def test_the_most_that_fits_is_found(highest: int) -> None:
+    for limit in {0, 1, highest // 2, highest, highest + 5}:
+        tried: list[int] = []
+
+        def fits(number: int, limit: int = limit, tried: list[int] = tried) -> bool:
+            tried.append(number)
+            return number <= limit
+
+        assert most(fits, highest) == min(limit, highest)
+        assert len(tried) <= highest.bit_length()
 
 
 @pytest.mark.workloads

@@ -76,6 +76,17 @@ def memory_mib(state: DriverState, device: str) -> int:
     return state.profile(gi).memory_mib
 
 
+def memory_limit_mib(daemon: Daemon, own: str | None = None) -> int | None:
+    """Return the memory (MiB) that one client of a daemon may have; its own limit only tightens the server's."""
+    server = daemon.server_memory_limit if daemon.server_pid else daemon.memory_limit
+    limits = [_mib(limit) for limit in (server, own) if limit]
+    return min(limits, default=None)
+
+
+def _mib(limit: str) -> int:
+    return int(limit[:-1]) * (1024 if limit.endswith("G") else 1)
+
+
 def granted_sms(
     state: DriverState,
     device_uuid: str,

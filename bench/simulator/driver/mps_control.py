@@ -107,6 +107,11 @@ def _obey(state: DriverState, daemon: Daemon, words: list[str]) -> str:
             answer = f"{float(percentage):.1f}\n"
         case ["get_active_thread_percentage", pid] if pid == str(daemon.server_pid):
             answer = f"{daemon.server_percentage:.1f}\n"
+        case ["get_default_device_pinned_mem_limit", "0" | daemon.device]:
+            answer = f"{daemon.memory_limit or 'Not set'}\n"
+        case ["set_default_device_pinned_mem_limit", "0" | daemon.device, limit] if is_memory(limit):
+            state.replace_daemon(daemon, daemon.replace(memory_limit=limit))
+            answer = ""
         case ["get_server_list"]:
             answer = "" if daemon.server_pid is None else f"{daemon.server_pid}\n"
         case ["get_server_status", pid] if pid == str(daemon.server_pid):
@@ -123,6 +128,11 @@ def _obey(state: DriverState, daemon: Daemon, words: list[str]) -> str:
         case ["quit"] | ["quit", "-t", _]:
             answer = _quit(state, daemon)
     return answer
+
+
+def is_memory(text: str) -> bool:
+    """Whether a text is an amount of memory as the daemon takes it: a whole number of gigabytes or megabytes."""
+    return text[-1:] in ("G", "M") and text[:-1].isdecimal() and int(text[:-1]) > 0
 
 
 def _process_table(state: DriverState, daemon: Daemon) -> str:

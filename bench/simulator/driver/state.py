@@ -39,6 +39,9 @@ class Daemon(Row):
     server_percentage: float = 100.0
     faulty: bool = False
     """The server handles a client's fatal error: no new clients until those that it hit have gone."""
+    memory_limit: str | None = None
+    """What each client of a server started later may allocate at most, `40G` or `512M` as it was set."""
+    server_memory_limit: str | None = None
 
 
 class FrozenColumn(Row):
@@ -211,8 +214,9 @@ class DriverState:
         if daemon.server_pid is not None:
             return daemon
         started = daemon.replace(
-            server_pid=self.take_pid(), server_uid=uid, server_percentage=daemon.active_thread_percentage
-        )
+            server_pid=self.take_pid(), server_uid=uid, server_percentage=daemon.active_thread_percentage,
+            server_memory_limit=daemon.memory_limit,
+        )  # fmt: skip
         return self.replace_daemon(daemon, started)
 
     def add_client(

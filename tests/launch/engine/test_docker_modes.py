@@ -35,11 +35,13 @@ from bench.simulator.machine import simulated_device
 pytestmark = pytest.mark.docker
 
 TOOLKIT = Path(__file__).parents[2] / "fixtures" / "toolkit"
-MODES = (Exclusive(), TimeSlicing(), Mps(), Mps(active_thread_percentage=50), MpsEqual(), Mig(),
+MODES = (Exclusive(), TimeSlicing(), TimeSlicing(time_slice="short"), Mps(), Mps(active_thread_percentage=50),
+         Mps(active_thread_percentage=(70, 30), memory_limit_gib=(48, 24)), MpsEqual(), Mig(),
          Mig(layout="3g.40gb+2g.20gb"))  # fmt: skip
-LIMITS = {
-    "mps 50%": {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50"},
-    "mps-equal": {"CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50", "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT": "0=40960M"},
+LIMITS = {  # for each tenant: percentage, memory
+    "mps 50%": (("50", None), ("50", None)),
+    "mps 70%+30% 48gib+24gib": (("70", "0=49152M"), ("30", "0=24576M")),
+    "mps-equal": (("50", "0=40960M"), ("50", "0=40960M")),
 }
 PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 MEMORY_BYTES = 128_000 * 4096  # whole pages, which is what the kernel keeps
@@ -202,10 +204,19 @@ def test_the_daemons_pipe_is_shared_under_mps_and_an_empty_folder_elsewhere(visi
 
 
 def test_limits_of_mps_are_there_where_the_mode_has_them_and_nowhere_else(visit: Visit) -> None:
-    for each in visit.received:
+    limits = LIMITS.get(visit.mode.label, ((None, None),) * len(visit.received))
+    for each, (percentage, memory) in zip(visit.received, limits, strict=True):
         variables = {name: value for name, value in each.seen["environment"].items() if name.startswith("CUDA_")}
         assert variables.pop(PIPE_VARIABLE) == each.tenant.grant.environment[PIPE_VARIABLE]
-        assert variables == LIMITS.get(visit.mode.label, {})
+        assert variables.pop("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", None) == percentage
+        assert variables.pop("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", None) == memory
+        assert variables == {}
+
+
+def test_a_tenant_tries_its_memory_where_that_is_limited_and_nowhere_else(visit: Visit) -> None:
+    for each in visit.received:
+        limited = each.tenant.grant.memory_limit_mib is not None
+        assert each.seen["environment"].get("BENCH_PROBE_MEMORY") == ("1" if limited else None)
 
 
 def test_every_tenant_of_every_mode_has_the_runners_user_and_ipc(visit: Visit) -> None:
