@@ -19,10 +19,11 @@ from bench.gpu.values import text_or_none
 from bench.modes.journal import Journal
 from bench.modes.observe import DeviceState, observe
 from bench.modes.proof import MPS_SERVER
-from bench.plan.mode import CpuShared, Exclusive, Mig, Mode, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import CpuShared, Exclusive, Mig, MigMps, Mode, Mps, MpsEqual, MpsPartitions, TimeSlicing
 
 _MAY_CUT = Path("/dev/nvidia-caps/nvidia-cap1")  # who may read it may create MIG instances: `mig/config`
 _VOLTA, _AMPERE, _HOPPER = 7.0, 8.0, 9.0  # compute capabilities
+_PARTITIONS_SINCE = 590  # the driver branch with static SM partitions
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class _Gpu:
     state: DeviceState
     apps: tuple[ComputeApp, ...]
     compute_capability: float | None
+    driver_version: str | None
     allow_reset: bool
 
     @property
@@ -85,13 +87,15 @@ class _Gpu:
 
 def _look_at(device: Device, allow_reset: bool) -> _Gpu:
     smi = NvidiaSmi(device.tool_environment)
-    capability = text_or_none(smi.query_gpu(device.uuid, ["compute_cap"])["compute_cap"])
+    seen = smi.query_gpu(device.uuid, ["compute_cap", "driver_version"])
+    capability = text_or_none(seen["compute_cap"])
     journal = Journal.read(device)
     return _Gpu(
         device,
         journal.before if journal else observe(device),
         () if journal else tuple(smi.compute_apps(device.uuid)),
         float(capability) if capability else None,
+        text_or_none(seen["driver_version"]),
         allow_reset,
     )
 
@@ -114,8 +118,12 @@ def _why_not(mode: Mode, gpu: _Gpu) -> Unavailable | None:
             return _without_mps(gpu) or _stays_divided(gpu)
         case MpsEqual():
             return _without_percentages(gpu) or _without_mps(gpu) or _stays_divided(gpu)
+        case MpsPartitions():
+            return _without_partitions(gpu) or _without_mps(gpu) or _stays_divided(gpu)
         case Mig():
-            return _without_mig(gpu) or _cut_by_others(gpu, "--keep-mode") or _cannot_be_cut(gpu)
+            return _without_instances(gpu, mode)
+        case MigMps():
+            return _without_mps(gpu) or _without_instances(gpu, mode)
         case CpuShared():
             return ON_THE_CPU
         case _:
@@ -149,7 +157,7 @@ def _served_by_mps(gpu: _Gpu) -> Unavailable | None:
 def _without_mps(gpu: _Gpu) -> Unavailable | None:
     if shutil.which(MPS_TOOL, path=gpu.device.tool_environment.get("PATH", os.defpath)):
         return None
-    major = (gpu.device.driver_version or "VERSION").split(".")[0]
+    major = (gpu.driver_version or "VERSION").split(".")[0]
     return Unavailable(
         f"{MPS_TOOL} is not on PATH; it comes with the driver, sometimes in a package of its own",
         f"sudo apt-get install nvidia-compute-utils-{major}  # on Debian: nvidia-cuda-mps",
@@ -160,6 +168,22 @@ def _without_percentages(gpu: _Gpu) -> Unavailable | None:
     if (gpu.compute_capability or _VOLTA) >= _VOLTA:
         return None
     return Unavailable(f"{gpu.device.name} is older than Volta: its MPS has no thread percentages")
+
+
+def _without_partitions(gpu: _Gpu) -> Unavailable | None:
+    if (gpu.compute_capability or _AMPERE) < _AMPERE:
+        return Unavailable(f"{gpu.device.name} is older than Ampere: its MPS has no static SM partitions")
+    version = gpu.driver_version or ""
+    if not version or int(version.split(".")[0]) >= _PARTITIONS_SINCE:
+        return None
+    return Unavailable(
+        f"static SM partitions need driver R{_PARTITIONS_SINCE} or newer; this is {version}",
+        f"sudo apt-get install nvidia-driver-{_PARTITIONS_SINCE}  # or a newer one, then reboot",
+    )
+
+
+def _without_instances(gpu: _Gpu, mode: Mig | MigMps) -> Unavailable | None:
+    return _without_mig(gpu) or _cut_by_others(gpu, "--keep-mode") or _cannot_be_cut(gpu, mode)
 
 
 def _without_mig(gpu: _Gpu) -> Unavailable | None:
@@ -179,8 +203,8 @@ def _cut_by_others(gpu: _Gpu, *options: str) -> Unavailable | None:
     return Unavailable(reason, gpu.helper("disable_mig", *options))
 
 
-def _cannot_be_cut(gpu: _Gpu) -> Unavailable | None:
-    run = f"run_experiments.py --mode mig --device {gpu.device.selector}"
+def _cannot_be_cut(gpu: _Gpu, mode: Mig | MigMps) -> Unavailable | None:
+    run = f"run_experiments.py --mode {mode.mode} --device {gpu.device.selector}"
     run += " --allow-reset" if gpu.is_ampere and gpu.state.mig_mode != "Enabled" else ""
     command = f"python {run}" if may_change(gpu.device) else f"sudo {sys.executable} {run}"
     if gpu.state.mig_mode != "Enabled":

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bench.errors import PlanError
 from bench.plan.catalog import Catalog, ParameterValue
-from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mig, Mode
+from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mode
 from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan
 from bench.plan.wording import did_you_mean, listed, shown
 
@@ -96,7 +96,7 @@ class _Reader:
         timing = TIMINGS[self._one_of(raw.get("timing", "standard"), tuple(TIMINGS), "timing", "standard")]
         blocks = self._whole_number(raw.get("blocks", timing.blocks), "blocks", 1, 1000)
         primary = self._primary(raw.get("primary", ["stp"]))
-        self._layouts_fit(modes, mixes)
+        self._shares_fit(modes, mixes)
         baseline = self._baseline(raw.get("baseline"), modes)
         if self.problems:
             return None
@@ -244,15 +244,13 @@ class _Reader:
             self._say("baseline", f"{found}; it has: {listed(labels)}")
         return None if value is None else str(value)
 
-    def _layouts_fit(self, modes: Sequence[Mode], mixes: Sequence[Mix]) -> None:
+    def _shares_fit(self, modes: Sequence[Mode], mixes: Sequence[Mix]) -> None:
         for mode in modes:
-            if isinstance(mode, Mig) and mode.profiles is not None:
-                for mix in mixes:
-                    if len(mix.jobs) != len(mode.profiles):
-                        cut = f"{len(mode.profiles)} instances"
-                        self._say(f"mixes.{mix.name}", f"has {len(mix.jobs)} jobs, but {mode.label} has {cut}")
+            for mix in mixes:
+                if shares := mode.shares_for_other_than(len(mix.jobs)):
+                    self._say(f"mixes.{mix.name}", f"has {len(mix.jobs)} jobs, but {mode.label} has {shares}")
 
 
 def _plain(message: str) -> str:
     """Turn pydantic's `Input should be …` into a sentence about the plan."""
-    return re.sub(r"^(Input|String) should", "should", message)
+    return re.sub(r"^(Input|String) should", "should", message).replace("a valid tuple", "a list")

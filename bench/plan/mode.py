@@ -2,7 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+_FROM_LIST = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # as YAML has it
 
 
 class _Mode(BaseModel):
@@ -21,6 +23,10 @@ class _Mode(BaseModel):
     def slug(self) -> str:
         """The label in letters that file names and ids can hold."""
         return self.label.replace("%", "pct").replace(" ", "-")
+
+    def shares_for_other_than(self, jobs: int) -> str | None:
+        """Return what the mode has where that does not fit a mix of so many jobs (`2 instances`); None if it does."""
+        return None
 
 
 class Exclusive(_Mode):
@@ -53,21 +59,67 @@ class MpsEqual(_Mode):
     mode: Literal["mps-equal"] = "mps-equal"
 
 
-class Mig(_Mode):
-    """Multi-Instance GPU: the device is cut into instances; without a layout, into n equal ones."""
+class MpsPartitions(_Mode):
+    """MPS with static SM partitions, one a job, which nobody else can use; without `chunks`, n equal ones.
 
-    mode: Literal["mig"] = "mig"
+    A chunk is 8 SMs from Hopper on and 4 before. It needs driver 590 and an Ampere board, or newer ones.
+    """
+
+    mode: Literal["mps-partitions"] = "mps-partitions"
+    chunks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], _FROM_LIST, Field(min_length=1)] | None = None
+
+    @property
+    def label(self) -> str:
+        """`mps-partitions`, or `mps-partitions 7+6` where the plan gives each job's chunks."""
+        return self.mode if self.chunks is None else f"{self.mode} {'+'.join(map(str, self.chunks))}"
+
+    def shares_for_other_than(self, jobs: int) -> str | None:
+        """One partition a job."""
+        return None if self.chunks is None or len(self.chunks) == jobs else f"{len(self.chunks)} partitions"
+
+
+class _Cut(_Mode):
+    """What modes that cut the device into MIG instances have in common."""
+
     layout: Annotated[str, Field(pattern=r"^\d+g\.\d+gb(\+\d+g\.\d+gb)*$")] | None = None
 
     @property
     def label(self) -> str:
         """`mig`, or `mig 3g.40gb+3g.40gb` where the plan gives the layout."""
-        return "mig" if self.layout is None else f"mig {self.layout}"
+        return self.mode if self.layout is None else f"{self.mode} {self.layout}"
 
     @property
     def profiles(self) -> tuple[str, ...] | None:
-        """The profile each job takes, in plan order; None where the layout follows from the job count."""
+        """The profiles of the instances in order; None where the layout follows from the job count."""
         return None if self.layout is None else tuple(self.layout.split("+"))
+
+
+class Mig(_Cut):
+    """Multi-Instance GPU: the device is cut into instances, one a job; without a layout, into n equal ones."""
+
+    mode: Literal["mig"] = "mig"
+
+    def instances_for(self, jobs: int) -> int:
+        """Return how many instances a mix of so many jobs gets."""
+        return jobs
+
+    def shares_for_other_than(self, jobs: int) -> str | None:
+        """One instance a job."""
+        return None if self.profiles is None or len(self.profiles) == jobs else f"{len(self.profiles)} instances"
+
+
+class MigMps(_Cut):
+    """MIG instances with an MPS daemon in each, to which jobs are dealt in turn; without a layout, ceil(n/2) equal."""
+
+    mode: Literal["mig-mps"] = "mig-mps"
+
+    def instances_for(self, jobs: int) -> int:
+        """Return how many instances a mix of so many jobs gets: two jobs share one unless the layout says else."""
+        return len(self.profiles) if self.profiles else (jobs + 1) // 2
+
+    def shares_for_other_than(self, jobs: int) -> str | None:
+        """One job an instance at least: none may lie idle."""
+        return None if self.profiles is None or len(self.profiles) <= jobs else f"{len(self.profiles)} instances"
 
 
 class CpuShared(_Mode):
@@ -76,10 +128,14 @@ class CpuShared(_Mode):
     mode: Literal["cpu-shared"] = "cpu-shared"
 
 
-Mode = Annotated[Exclusive | TimeSlicing | Mps | MpsEqual | Mig | CpuShared, Field(discriminator="mode")]
+Mode = Annotated[
+    Exclusive | TimeSlicing | Mps | MpsEqual | MpsPartitions | Mig | MigMps | CpuShared,
+    Field(discriminator="mode"),
+]
 
 MODE_TYPES: dict[str, type[_Mode]] = {
-    kind.model_fields["mode"].default: kind for kind in (Exclusive, TimeSlicing, Mps, MpsEqual, Mig, CpuShared)
+    kind.model_fields["mode"].default: kind
+    for kind in (Exclusive, TimeSlicing, Mps, MpsEqual, MpsPartitions, Mig, MigMps, CpuShared)
 }
 GPU_SHARING_MODES = ("time-slicing", "mps", "mps-equal", "mig")
 MODE_ADAPTER: TypeAdapter[Mode] = TypeAdapter(Mode)

@@ -10,7 +10,7 @@ from bench.gpu.inventory import cpu_device
 from bench.modes.contract import Grade, Identity
 from bench.modes.entering import entered, recover
 from bench.modes.journal import Journal
-from bench.modes.mps import pipe_directory
+from bench.modes.mps_daemon import pipe_directory
 from bench.plan.mode import CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
 from bench.simulator.driver.state import Daemon, GpuInstance
 

@@ -15,7 +15,7 @@ import pytest
 from bench.errors import BenchError
 from bench.modes.entering import entered, recover
 from bench.modes.journal import Journal
-from bench.modes.mps import pipe_directory
+from bench.modes.mps_daemon import pipe_directory
 from bench.plan.mode import Mig, Mps, TimeSlicing
 
 TABLE = Path(__file__).with_name("effects.txt")

@@ -37,7 +37,9 @@ def test_nothing_of_a_plan_can_be_changed():
         plan.modes[0].active_thread_percentage = 3
 
 
-def test_the_modes_are_the_six_of_the_design():
-    assert list(MODE_TYPES) == ["exclusive", "time-slicing", "mps", "mps-equal", "mig", "cpu-shared"]
+def test_the_modes_in_their_order():
+    assert list(MODE_TYPES) == [
+        "exclusive", "time-slicing", "mps", "mps-equal", "mps-partitions", "mig", "mig-mps", "cpu-shared",
+    ]  # fmt: skip
     assert set(GPU_SHARING_MODES) == set(MODE_TYPES) - {"exclusive", "cpu-shared"}
     assert Mps(active_thread_percentage=50).slug == "mps-50pct"

@@ -25,7 +25,7 @@ from bench.gpu.smi import NvidiaSmi
 from bench.launch.contract import Tenant
 from bench.launch.docker import DockerLauncher
 from bench.modes.entering import entered
-from bench.modes.mps import pipe_directory
+from bench.modes.mps_daemon import pipe_directory
 from bench.modes.switch import Switch
 from bench.plan.catalog import Workload
 from bench.plan.mode import CpuShared, Exclusive, Mig, Mode, Mps, MpsEqual, TimeSlicing
