@@ -133,8 +133,8 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
     )  # fmt: skip
     run.add_argument(
         "--mode", action="append", metavar="MODE", default=[],
-        help="exclusive, time-slicing, mps, mps-equal, mps-partitions, mig, mig-mps, cpu-shared or all; repeat it, or "
-        "give a comma list (default: the modes of the plan)",
+        help="exclusive, time-slicing, mps, mps-equal, mps-partitions, mig, mig-mps, cpu-shared or all; repeat "
+        "it, or give a comma list (default: the modes of the plan)",
     )  # fmt: skip
     run.add_argument(
         "--plan", metavar="NAME_OR_PATH", default=None, help="smoke, standard, or a YAML file (default: standard)"

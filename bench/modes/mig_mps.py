@@ -57,7 +57,7 @@ class MigMpsGpu:
         return self._device_evidence(*ask_all(self.device, self._daemons))
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
-        """Cut the GPU and start daemons for this mix, unless it is so already, and deal the jobs to the instances."""
+        """Cut the GPU and start daemons for this mix, unless it is so already, and deal out its jobs."""
         layout = self._cut.planned(self.mode, len(mix.jobs))
         if layout != self._cut.layout or not self._daemons:
             self._serve(layout)

@@ -55,7 +55,7 @@ class MpsDaemon:
         return stop_of(self.pipe_directory)
 
     def start(self, *options: str) -> dict[str, str]:
-        """Start it, wait until it is healthy, and return the helper's result; one that is as asked is left alone."""
+        """Start it, wait until it is healthy, and return the helper's result; one that is as asked stays."""
         logs = self.pipe_directory.with_name(self.pipe_directory.name.replace("pipe", "log"))
         folders = ("--pipe-directory", str(self.pipe_directory), "--log-directory", str(logs))
         return self.switch.run(Call("enable_mps", (*folders, *options)))
@@ -64,9 +64,8 @@ class MpsDaemon:
         """Ask it for its servers and their clients."""
         status = self.control.status()
         servers = status.servers if status else ()
-        return DaemonAnswer(
-            status, frozenset(pid for server in servers for pid in self.control.client_list(server))
-        )
+        clients = (pid for server in servers for pid in self.control.client_list(server))
+        return DaemonAnswer(status, frozenset(clients))
 
     def health(self, answer: DaemonAnswer) -> Evidence:
         """Check that it answers, and has no limit for all."""

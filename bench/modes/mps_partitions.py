@@ -24,7 +24,7 @@ PARTITION_VARIABLE = "CUDA_MPS_SM_PARTITION"
 
 @dataclass
 class MpsPartitionsGpu:
-    """An ordinary GPU whose SMs an MPS daemon of ours has divided; it is started anew for a mix that needs it so."""
+    """An ordinary GPU whose SMs an MPS daemon of ours divides; it is started anew for a mix that needs it so."""
 
     mode: MpsPartitions
     switch: Switch

@@ -24,8 +24,8 @@ class _Mode(BaseModel):
         """The label in letters that file names and ids can hold."""
         return self.label.replace("%", "pct").replace(" ", "-")
 
-    def shares_for_other_than(self, jobs: int) -> str | None:
-        """Return what the mode has where that does not fit a mix of so many jobs (`2 instances`); None if it does."""
+    def shares_for_other_than(self, _jobs: int, /) -> str | None:
+        """Return what the mode has, `2 instances`, where that does not fit a mix of so many jobs; else None."""
         return None
 
 
@@ -73,7 +73,7 @@ class MpsPartitions(_Mode):
         """`mps-partitions`, or `mps-partitions 7+6` where the plan gives each job's chunks."""
         return self.mode if self.chunks is None else f"{self.mode} {'+'.join(map(str, self.chunks))}"
 
-    def shares_for_other_than(self, jobs: int) -> str | None:
+    def shares_for_other_than(self, jobs: int, /) -> str | None:
         """One partition a job."""
         return None if self.chunks is None or len(self.chunks) == jobs else f"{len(self.chunks)} partitions"
 
@@ -103,13 +103,13 @@ class Mig(_Cut):
         """Return how many instances a mix of so many jobs gets."""
         return jobs
 
-    def shares_for_other_than(self, jobs: int) -> str | None:
+    def shares_for_other_than(self, jobs: int, /) -> str | None:
         """One instance a job."""
         return None if self.profiles is None or len(self.profiles) == jobs else f"{len(self.profiles)} instances"
 
 
 class MigMps(_Cut):
-    """MIG instances with an MPS daemon in each, to which jobs are dealt in turn; without a layout, ceil(n/2) equal."""
+    """MIG with an MPS daemon in each instance, jobs dealt out in turn; without a layout, ceil(n/2) equal ones."""
 
     mode: Literal["mig-mps"] = "mig-mps"
 
@@ -117,7 +117,7 @@ class MigMps(_Cut):
         """Return how many instances a mix of so many jobs gets: two jobs share one unless the layout says else."""
         return len(self.profiles) if self.profiles else (jobs + 1) // 2
 
-    def shares_for_other_than(self, jobs: int) -> str | None:
+    def shares_for_other_than(self, jobs: int, /) -> str | None:
         """One job an instance at least: none may lie idle."""
         return None if self.profiles is None or len(self.profiles) <= jobs else f"{len(self.profiles)} instances"
 

@@ -21,7 +21,7 @@ if [ $# -gt 0 ]; then said="$*"; else input=$(cat) && said="<<< $input"; fi
 echo "{tool} $said" >>{folder}/effects
 work() {{ if [ $# -gt 0 ]; then {real} "$@"; else echo "$input" | {real}; fi; }}
 case " $said " in
-*" -mig "* | *" -c "* | *" -cgi "* | *" -dci"* | *" -dgi"* | " -d "* | *"<<< quit"*)
+*" -mig "* | *" -c "* | *" -cgi "* | *" -dci"* | *" -dgi"* | " -d "* | *"<<< quit"* | *"<<< sm_partition"*)
     n=0
     echo >>{folder}/count
     while read -r _; do n=$((n + 1)); done <{folder}/count
@@ -83,11 +83,27 @@ class Machine:
     def changes(self) -> list[str]:
         """Every command so far that changes the device, in order, without the GPU's UUID."""
         lines = self.effects.read_text().splitlines() if self.effects.exists() else []
-        return [line.replace(f"-i {self.device.uuid} ", "") for line in lines if _is_change(line)]
+        return [
+            line.replace("-i GPU ", "").replace("GPU ", "") for line in map(self._short, lines) if _is_change(line)
+        ]
+
+    def _short(self, line: str) -> str:
+        return line.replace(self.device.uuid, "GPU")
 
 
 def _is_change(line: str) -> bool:
-    words = (" -mig ", " -c ", " -cgi ", " -dci", " -dgi", "control -d", "<<< quit", "trial ", "block ")
+    words = (
+        " -mig ",
+        " -c ",
+        " -cgi ",
+        " -dci",
+        " -dgi",
+        "control -d",
+        "<<< quit",
+        "<<< sm_partition",
+        "trial ",
+        "block ",
+    )
     return any(word in line for word in words)
 
 

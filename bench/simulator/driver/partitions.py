@@ -47,7 +47,7 @@ def _remove(state: DriverState, daemon: Daemon, name: str) -> str:
 
 
 def _listing(state: DriverState, daemon: Daemon) -> str:
-    """Return a row for the device and one for each partition, with whether it has clients once there is a server."""
+    """Return a row for the device and one for each partition; of clients there is word once there is a server."""
     size, free = chunk_sms(state), _free(state, daemon)
     used = sum(part.chunks for part in daemon.partitions)
     short = "-".join(daemon.device.split("-")[:2])
