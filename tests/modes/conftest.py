@@ -83,27 +83,13 @@ class Machine:
     def changes(self) -> list[str]:
         """Every command so far that changes the device, in order, without the GPU's UUID."""
         lines = self.effects.read_text().splitlines() if self.effects.exists() else []
-        return [
-            line.replace("-i GPU ", "").replace("GPU ", "") for line in map(self._short, lines) if _is_change(line)
-        ]
-
-    def _short(self, line: str) -> str:
-        return line.replace(self.device.uuid, "GPU")
+        named = (f"-i {self.device.uuid} ", f"{self.device.uuid} ")
+        return [line.replace(named[0], "").replace(named[1], "") for line in lines if _is_change(line)]
 
 
 def _is_change(line: str) -> bool:
-    words = (
-        " -mig ",
-        " -c ",
-        " -cgi ",
-        " -dci",
-        " -dgi",
-        "control -d",
-        "<<< quit",
-        "<<< sm_partition",
-        "trial ",
-        "block ",
-    )
+    words = (" -mig ", " -c ", " -cgi ", " -dci", " -dgi", "control -d", "<<< quit", "<<< sm_partition", "trial ",
+             "block ")  # fmt: skip
     return any(word in line for word in words)
 
 
