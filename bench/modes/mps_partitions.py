@@ -31,6 +31,7 @@ class MpsPartitionsGpu:
     evidence: tuple[Evidence, ...] = ()
     _chunks: tuple[int, ...] | None = None  # of each partition, in plan order; None where it is not known
     _ids: tuple[str, ...] = ()
+    _offered: SmPartitions | None = None  # of which only the sizes are kept: constants of the board
 
     def __post_init__(self) -> None:
         self._mps = MpsGpu(Mps(), self.switch)
@@ -60,8 +61,8 @@ class MpsPartitionsGpu:
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give each job its partition."""
-        found = self._mps.daemon.control.partitions()
-        chunks = self.mode.chunks or _equal(len(mix.jobs), found.chunks)
+        self._offered = offered = self._offered or self._mps.daemon.control.partitions()
+        chunks = self.mode.chunks or _equal(len(mix.jobs), offered.chunks)
         if chunks != self._chunks:
             self._chunks = None  # not known until all is done
             self.switch.run(self._mps.daemon.undo)
@@ -72,7 +73,7 @@ class MpsPartitionsGpu:
                 grant,
                 environment={**grant.environment, PARTITION_VARIABLE: name},
                 share=f"{size} chunks",
-                sm_count=size * found.chunk_sms,
+                sm_count=size * offered.chunk_sms,
             )
             for grant, name, size in zip(shared, self._ids, chunks, strict=True)
         )

@@ -159,7 +159,9 @@ def test_static_partitions_and_mps_inside_instances_from_plan_to_report(place):
         "timing: smoke\n"
         "blocks: 1\n"
     )
-    done = place.run("--plan", place.plan, "--device", "simulated:h100-80gb", "--results", place.results, "--quiet")
+    done = place.run(
+        "--plan", place.plan, "--device", "simulated:h100-80gb", "--results", place.results, "--quiet"
+    )
     assert done.returncode == 0, done.stderr
     shares = {}
     for record, _ in place.records().values():

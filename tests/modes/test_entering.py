@@ -110,6 +110,18 @@ def test_partitions_are_made_anew_for_a_mix_of_another_size(machine, pair):
         assert [(grant.share, grant.sm_count) for grant in active.tenancy(one)] == [("27 chunks", 108)]
 
 
+@pytest.mark.parametrize("mode", [MpsPartitions(), MigMps()], ids=lambda mode: mode.label)
+def test_a_daemon_that_did_not_start_is_started_for_the_next_trial(machine, pair, mode):
+    with entered(mode, machine.switch) as active:
+        active.tenancy(pair.model_copy(update={"jobs": pair.jobs[:1]}))
+        three = pair.model_copy(update={"jobs": (*pair.jobs, pair.jobs[0])})
+        machine.faults({"tool": MPS, "match": "-d", "action": "fail", "rc": 1, "times": 1})
+        with pytest.raises(DeviceError, match="nvidia-cuda-mps-control -d failed"):
+            active.tenancy(three)
+        assert len(active.tenancy(three)) == 3
+        assert all(each.holds for each in active.inspect())
+
+
 def test_more_chunks_than_there_are_is_no_mode_of_this_device(machine, pair):
     before = machine.state()
     mode = MpsPartitions(chunks=(20, 8))
