@@ -140,8 +140,9 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
     )  # fmt: skip
     run.add_argument(
         "--mode", action="append", metavar="MODE", default=[],
-        help="exclusive, time-slicing, mps, mps-equal, mig, cpu-shared or all; repeat it, or give a comma list "
-        "(default: the modes of the plan); as-found, alone, takes the device as a cluster gave it",
+        help="exclusive, time-slicing, mps, mps-equal, mps-partitions, mig, mig-mps, cpu-shared or all (the four "
+        "common ones); repeat it, or give a comma list (default: the plan's modes); as-found, alone, takes the "
+        "device as a cluster gave it",
     )  # fmt: skip
     run.add_argument(
         "--plan", metavar="NAME_OR_PATH", default=None, help="smoke, standard, or a YAML file (default: standard)"

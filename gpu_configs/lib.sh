@@ -259,13 +259,14 @@ mps_probe() {
     ((code == 0)) && [[ $said =~ ^[0-9]+(\.[0-9]+)?$ ]]
 }
 
-# Every pipe directory made by enable_mps.sh says whose it is; without that file nothing here is touched.
+# Every pipe directory made by enable_mps.sh says whose and what it is; without that file nothing here is touched.
 readonly OWNER_FILE=gpu_configs.owner
 
-# mps_owner: set `owner` to the GPU that the pipe directory was made for; empty if enable_mps.sh did not make it.
+# mps_owner: set `owner` to the GPU that the pipe directory was made for, `purpose` to the rest of what its file says;
+# empty if enable_mps.sh did not make it.
 mps_owner() {
-    owner=''
-    [[ ! -r $pipe_directory/$OWNER_FILE ]] || read -r owner <"$pipe_directory/$OWNER_FILE" || true
+    owner='' purpose=''
+    [[ ! -r $pipe_directory/$OWNER_FILE ]] || read -r owner purpose <"$pipe_directory/$OWNER_FILE" || true
 }
 
 is_empty_directory() {

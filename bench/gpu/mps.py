@@ -10,6 +10,7 @@ from bench.gpu.tool import Answer, ask
 MPS_TOOL = "nvidia-cuda-mps-control"
 _TIMEOUT_S = 10.0
 _SOCKET_PATH_LIMIT = 107  # of Linux; a daemon with a longer one dies, and only this tells why
+_YES_NO = {"Yes": True, "No": False}
 _NO_DAEMON = "Cannot find MPS control daemon process"
 
 
@@ -19,6 +20,24 @@ class MpsStatus:
 
     default_active_thread_percentage: float
     servers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SmPartition:
+    """SMs that a daemon keeps for those who name this partition; `has_clients` is None before any server."""
+
+    id: str  # as `lspart` has it: without the device
+    chunks: int
+    has_clients: bool | None
+
+
+@dataclass(frozen=True)
+class SmPartitions:
+    """How a daemon with static partitions divides its device: in chunks, of `chunk_sms` SMs each."""
+
+    chunks: int
+    chunk_sms: int
+    partitions: tuple[SmPartition, ...]
 
 
 class MpsControl:
@@ -64,6 +83,18 @@ class MpsControl:
         """Return the pids of a server's clients, as the daemon's PID namespace numbers them."""
         answer = self._ask(f"get_client_list {server}")
         return self._pids(self._lines(answer), answer)
+
+    def partitions(self) -> SmPartitions:
+        """Return the static SM partitions; DeviceError from a daemon that was started without any."""
+        answer = self._ask("lspart")
+        rows = [line.split() for line in self._lines(answer) if line.lstrip().startswith(("GPU-", "MIG-"))]
+        try:
+            (_, _, free, used, free_sms, used_sms, _), *parts = rows
+            chunks = int(free) + int(used)
+            found = tuple(SmPartition(row[1], int(row[3]), _YES_NO.get(row[6])) for row in parts)
+            return SmPartitions(chunks, (int(free_sms) + int(used_sms)) // chunks, found)
+        except (ValueError, IndexError, ZeroDivisionError) as other:
+            raise self._wrong(answer) from other
 
     def _ask(self, *questions: str) -> Answer:
         return ask([MPS_TOOL], self._environment, _TIMEOUT_S, "".join(f"{line}\n" for line in questions))

@@ -28,15 +28,18 @@ from bench.plan.mode import (
     CpuShared,
     Exclusive,
     Mig,
+    MigMps,
     Mode,
     Mps,
     MpsEqual,
+    MpsPartitions,
     SwitchingMode,
     TimeSlicing,
 )
 
 _MAY_CUT = Path("/dev/nvidia-caps/nvidia-cap1")  # who may read it may create MIG instances: `mig/config`
 _VOLTA, _AMPERE, _HOPPER = 7.0, 8.0, 9.0  # compute capabilities
+_PARTITIONS_SINCE = 590  # the driver branch with static SM partitions
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class _Gpu:
     apps: tuple[ComputeApp, ...]
     compute_capability: float | None
     persistence: str | None
+    driver_version: str | None
     allow_reset: bool
 
     @property
@@ -124,7 +128,7 @@ class _Gpu:
 
 def _look_at(device: Device, allow_reset: bool) -> _Gpu:
     smi = NvidiaSmi(device.tool_environment)
-    seen = smi.query_gpu(device.uuid, ["compute_cap", "persistence_mode"])
+    seen = smi.query_gpu(device.uuid, ["compute_cap", "driver_version", "persistence_mode"])
     capability = text_or_none(seen["compute_cap"])
     journal = Journal.read(device)
     return _Gpu(
@@ -133,6 +137,7 @@ def _look_at(device: Device, allow_reset: bool) -> _Gpu:
         () if journal else tuple(smi.compute_apps(device.uuid)),
         float(capability) if capability else None,
         text_or_none(seen["persistence_mode"]),
+        text_or_none(seen["driver_version"]),
         allow_reset,
     )
 
@@ -157,8 +162,12 @@ def _why_not(mode: SwitchingMode, gpu: _Gpu) -> Unavailable | None:
             return _beyond_mps(mode, gpu) or _without_mps(gpu) or _stays_divided(gpu)
         case MpsEqual():
             return _without_percentages(gpu) or _without_mps(gpu) or _stays_divided(gpu)
+        case MpsPartitions():
+            return _without_partitions(gpu) or _without_mps(gpu) or _stays_divided(gpu)
         case Mig():
-            return _without_mig(gpu) or _cut_by_others(gpu, "--keep-mode") or _cannot_be_cut(gpu)
+            return _without_instances(gpu, mode)
+        case MigMps():
+            return _without_mps(gpu) or _without_instances(gpu, mode)
         case CpuShared():
             return ON_THE_CPU
         case _:
@@ -212,7 +221,7 @@ def _beyond_mps(mode: Mps, gpu: _Gpu) -> Unavailable | None:
 def _without_mps(gpu: _Gpu) -> Unavailable | None:
     if shutil.which(MPS_TOOL, path=gpu.device.tool_environment.get("PATH", os.defpath)):
         return None
-    major = (gpu.device.driver_version or "VERSION").split(".")[0]
+    major = (gpu.driver_version or "VERSION").split(".")[0]
     return Unavailable(
         f"{MPS_TOOL} is not on PATH; it comes with the driver, sometimes in a package of its own",
         f"sudo apt-get install nvidia-compute-utils-{major}  # on Debian: nvidia-cuda-mps",
@@ -223,6 +232,22 @@ def _without_percentages(gpu: _Gpu) -> Unavailable | None:
     if (gpu.compute_capability or _VOLTA) >= _VOLTA:
         return None
     return Unavailable(f"{gpu.device.name} is older than Volta: its MPS has no thread percentages")
+
+
+def _without_partitions(gpu: _Gpu) -> Unavailable | None:
+    if (gpu.compute_capability or _AMPERE) < _AMPERE:
+        return Unavailable(f"{gpu.device.name} is older than Ampere: its MPS has no static SM partitions")
+    version = gpu.driver_version or ""
+    if not version or int(version.split(".")[0]) >= _PARTITIONS_SINCE:
+        return None
+    return Unavailable(
+        f"static SM partitions need driver R{_PARTITIONS_SINCE} or newer; this is {version}",
+        f"sudo apt-get install nvidia-driver-{_PARTITIONS_SINCE}  # or a newer one, then reboot",
+    )
+
+
+def _without_instances(gpu: _Gpu, mode: Mig | MigMps) -> Unavailable | None:
+    return _without_mig(gpu) or _cut_by_others(gpu, "--keep-mode") or _cannot_be_cut(gpu, mode)
 
 
 def _without_mig(gpu: _Gpu) -> Unavailable | None:
@@ -242,8 +267,8 @@ def _cut_by_others(gpu: _Gpu, *options: str) -> Unavailable | None:
     return Unavailable(reason, gpu.helper("disable_mig", *options))
 
 
-def _cannot_be_cut(gpu: _Gpu) -> Unavailable | None:
-    run = f"run_experiments.py --mode mig --device {gpu.device.selector}"
+def _cannot_be_cut(gpu: _Gpu, mode: Mig | MigMps) -> Unavailable | None:
+    run = f"run_experiments.py --mode {mode.mode} --device {gpu.device.selector}"
     run += " --allow-reset" if gpu.is_ampere and gpu.state.mig_mode != "Enabled" else ""
     command = f"python {run}" if may_change(gpu.device) else f"sudo {sys.executable} {run}"
     if gpu.state.mig_mode != "Enabled":

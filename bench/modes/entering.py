@@ -14,7 +14,10 @@ from bench.modes.cpu import CpuHost
 from bench.modes.helpers import Call
 from bench.modes.journal import Journal
 from bench.modes.mig import MigGpu
-from bench.modes.mps import MpsGpu, pipe_directory
+from bench.modes.mig_mps import MigMpsGpu
+from bench.modes.mps import MpsGpu
+from bench.modes.mps_daemon import daemons_left
+from bench.modes.mps_partitions import MpsPartitionsGpu
 from bench.modes.observe import DeviceState, observe
 from bench.modes.switch import Switch
 from bench.modes.whole import WholeGpu
@@ -23,9 +26,11 @@ from bench.plan.mode import (
     CpuShared,
     Exclusive,
     Mig,
+    MigMps,
     Mode,
     Mps,
     MpsEqual,
+    MpsPartitions,
     SwitchingMode,
     TimeSlicing,
 )
@@ -98,13 +103,13 @@ def restore(journal: Journal, switch: Switch) -> None:
         failures = [failure for _, failure in outcomes if failure]
         in_doubt = any(failure and not call.is_read_back for call, failure in outcomes)
         now = _observed_after(journal, switch)
-        daemon_left = pipe_directory(switch.device).exists()
-        if not _is_put_back(now, journal) or daemon_left or in_doubt:
+        left = daemons_left(switch.device)
+        if left or in_doubt or not _is_put_back(now, journal):
             state = f"  it was {journal.before},\n  it is {now}\n"
-            daemon = f"  our MPS daemon is still in {pipe_directory(switch.device)}\n" if daemon_left else ""
+            daemons = [f"  our MPS daemon is still in {pipe}\n" for pipe in left]
             raise RestoreError(
                 f"{switch.device.uuid} could not be put back after mode {journal.mode}:\n"
-                + "".join([state, daemon, *(f"  {failure}\n" for failure in failures)])
+                + "".join([state, *daemons, *(f"  {failure}\n" for failure in failures)])
                 + _next_step(switch)
             )
         Journal.close(switch.device)
@@ -175,8 +180,12 @@ def _implementation(mode: SwitchingMode, switch: Switch) -> _Switchable:
             return WholeGpu(mode, switch)
         case Mps() | MpsEqual():
             return MpsGpu(mode, switch)
+        case MpsPartitions():
+            return MpsPartitionsGpu(mode, switch)
         case Mig():
             return MigGpu(mode, switch)
+        case MigMps():
+            return MigMpsGpu(mode, switch)
         case CpuShared():
             return CpuHost(mode)
         case _:

@@ -91,6 +91,11 @@ class Journal:
         """Put on disk which MIG instances are ours: before a cut those to come, after it those that are there."""
         replace(self, claims=tuple(claims)).write(device)
 
+    def undo_first(self, device: Device, calls: Iterable[Call]) -> None:
+        """Put on disk, before something more is changed, what undoes that before all else."""
+        first = tuple(call for call in calls if call not in self.undo)
+        replace(self, undo=(*first, *self.undo)).write(device)
+
     @classmethod
     def close(cls, device: Device) -> None:
         """Remove the journal: the device is as it was."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bench.errors import ModeUnavailable
 from bench.gpu.mig_tables import MigPlacements, MigProfile
-from bench.plan.mode import Mig
+from bench.plan.mode import Mig, MigMps
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,11 @@ class Placed:
 
 
 def plan_layout(
-    mode: Mig, tenants: int, profiles: Sequence[MigProfile], placements: Mapping[int, MigPlacements]
+    mode: Mig | MigMps, tenants: int, profiles: Sequence[MigProfile], placements: Mapping[int, MigPlacements]
 ) -> tuple[Placed, ...]:
-    """Return one placed instance for each tenant, in plan order; raises ModeUnavailable where they do not fit."""
-    wanted = _named(mode.profiles, profiles) if mode.profiles else _equal(tenants, profiles, placements)
+    """Return the placed instances for a mix, in plan order; raises ModeUnavailable where they do not fit."""
+    count = mode.instances_for(tenants)
+    wanted = _named(mode.profiles, profiles) if mode.profiles else _equal(count, profiles, placements)
     starts = _places(wanted, placements)
     if starts is None:
         raise ModeUnavailable(
@@ -42,16 +43,16 @@ def _named(names: Sequence[str], profiles: Sequence[MigProfile]) -> list[MigProf
 
 
 def _equal(
-    tenants: int, profiles: Sequence[MigProfile], placements: Mapping[int, MigPlacements]
+    count: int, profiles: Sequence[MigProfile], placements: Mapping[int, MigPlacements]
 ) -> list[MigProfile]:
-    """Choose the plain profile with the most SMs, then the most memory, of which `tenants` fit."""
+    """Choose the plain profile with the most SMs, then the most memory, of which `count` fit."""
     plain = [profile for profile in profiles if profile.name.replace(".", "").isalnum()]
     by_size = sorted(plain, key=lambda profile: (profile.sm_count, profile.memory_gib), reverse=True)
     for profile in by_size:
-        if profile.total >= tenants and _places([profile] * tenants, placements) is not None:
-            return [profile] * tenants
+        if profile.total >= count and _places([profile] * count, placements) is not None:
+            return [profile] * count
     most = max((profile.total for profile in plain), default=0)
-    raise ModeUnavailable(f"{tenants} tenants need {tenants} MIG instances; this GPU has room for {most}")
+    raise ModeUnavailable(f"{count} MIG instances are needed; this GPU has room for {most}")
 
 
 def _places(wanted: Sequence[MigProfile], placements: Mapping[int, MigPlacements]) -> list[int] | None:

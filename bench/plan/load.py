@@ -96,7 +96,7 @@ class _Reader:
         timing = TIMINGS[self._one_of(raw.get("timing", "standard"), tuple(TIMINGS), "timing", "standard")]
         blocks = self._whole_number(raw.get("blocks", timing.blocks), "blocks", 1, 1000)
         primary = self._primary(raw.get("primary", ["stp"]))
-        self._layouts_fit(modes, mixes)
+        self._shares_fit(modes, mixes)
         baseline = self._baseline(raw.get("baseline"), modes)
         if self.problems:
             return None
@@ -246,15 +246,13 @@ class _Reader:
             self._say("baseline", f"{found}; it has: {listed(labels)}")
         return None if value is None else str(value)
 
-    def _layouts_fit(self, modes: Sequence[Mode], mixes: Sequence[Mix]) -> None:
+    def _shares_fit(self, modes: Sequence[Mode], mixes: Sequence[Mix]) -> None:
         for mode in modes:
-            for count, what in mode.written_for:
-                for mix in mixes:
-                    if len(mix.jobs) != count:
-                        found = f"has {len(mix.jobs)} jobs, but {mode.label} has {count} {what}"
-                        self._say(f"mixes.{mix.name}", found)
+            for mix in mixes:
+                for shares in mode.shares_for_other_than(len(mix.jobs)):
+                    self._say(f"mixes.{mix.name}", f"has {len(mix.jobs)} jobs, but {mode.label} has {shares}")
 
 
 def _plain(message: str) -> str:
     """Turn pydantic's `Input should be …` into a sentence about the plan."""
-    return re.sub(r"^(Input|String) should", "should", message)
+    return re.sub(r"^(Input|String) should", "should", message).replace("a valid tuple", "a list")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WrapValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, WrapValidator
 
 MIB_PER_GIB = 1024
 _Value = TypeVar("_Value")
@@ -26,6 +26,7 @@ def _one_or_each(kind: Any) -> WrapValidator:
 
 _PERCENTAGE = _one_or_each(Annotated[int, Field(strict=True, ge=1, le=100)])
 _MEMORY_GIB = _one_or_each(Annotated[float, Field(strict=True, ge=0.1, allow_inf_nan=False)])
+_FROM_LIST = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)  # as YAML has it
 
 
 class _Mode(BaseModel):
@@ -45,9 +46,8 @@ class _Mode(BaseModel):
         """The label in letters that file names and ids can hold."""
         return self.label.replace("%", "pct").replace(" ", "-")
 
-    @property
-    def written_for(self) -> tuple[tuple[int, str], ...]:
-        """How many entries each option has that lists one for each job, and what it lists."""
+    def shares_for_other_than(self, _jobs: int, /) -> tuple[str, ...]:
+        """Return what the mode has, `2 instances`, where that does not fit a mix of so many jobs."""
         return ()
 
 
@@ -88,11 +88,10 @@ class Mps(_Mode):
         percentages = _joined(self.active_thread_percentage, lambda value: f"{value}%")
         return f"mps{percentages}{_joined(self.memory_limit_gib, lambda value: f'{value:g}gib')}"
 
-    @property
-    def written_for(self) -> tuple[tuple[int, str], ...]:
-        """How many percentages and memory limits there are, where each job has its own."""
-        options = (self.active_thread_percentage, "thread percentages"), (self.memory_limit_gib, "memory limits")
-        return tuple((len(values), what) for values, what in options if isinstance(values, tuple))
+    def shares_for_other_than(self, jobs: int, /) -> tuple[str, ...]:
+        """One percentage and one memory limit a job, where each job has its own."""
+        percentages = _unless(jobs, self.active_thread_percentage, "thread percentages")
+        return (*percentages, *_unless(jobs, self.memory_limit_gib, "memory limits"))
 
     def percentage_of(self, slot: int) -> int | None:
         """Return the share of the SMs, in percent, at which a job of the mix is capped."""
@@ -110,26 +109,67 @@ class MpsEqual(_Mode):
     mode: Literal["mps-equal"] = "mps-equal"
 
 
-class Mig(_Mode):
-    """Multi-Instance GPU: the device is cut into instances; without a layout, into n equal ones."""
+class MpsPartitions(_Mode):
+    """MPS with static SM partitions, one a job, which nobody else can use; without `chunks`, n equal ones.
 
-    mode: Literal["mig"] = "mig"
+    A chunk is 8 SMs from Hopper on and 4 before. It needs driver 590 and an Ampere board, or newer ones.
+    """
+
+    mode: Literal["mps-partitions"] = "mps-partitions"
+    chunks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], _FROM_LIST, Field(min_length=1)] | None = None
+
+    @property
+    def label(self) -> str:
+        """`mps-partitions`, or `mps-partitions 7+6` where the plan gives each job's chunks."""
+        return self.mode if self.chunks is None else f"{self.mode} {'+'.join(map(str, self.chunks))}"
+
+    def shares_for_other_than(self, jobs: int, /) -> tuple[str, ...]:
+        """One partition a job."""
+        return _unless(jobs, self.chunks, "partitions")
+
+
+class _Cut(_Mode):
+    """What modes that cut the device into MIG instances have in common."""
+
     layout: Annotated[str, Field(pattern=r"^\d+g\.\d+gb(\+\d+g\.\d+gb)*$")] | None = None
 
     @property
     def label(self) -> str:
         """`mig`, or `mig 3g.40gb+3g.40gb` where the plan gives the layout."""
-        return "mig" if self.layout is None else f"mig {self.layout}"
+        return self.mode if self.layout is None else f"{self.mode} {self.layout}"
 
     @property
     def profiles(self) -> tuple[str, ...] | None:
-        """The profile each job takes, in plan order; None where the layout follows from the job count."""
+        """The profiles of the instances in order; None where the layout follows from the job count."""
         return None if self.layout is None else tuple(self.layout.split("+"))
 
-    @property
-    def written_for(self) -> tuple[tuple[int, str], ...]:
-        """How many instances the layout has."""
-        return () if self.profiles is None else ((len(self.profiles), "instances"),)
+
+class Mig(_Cut):
+    """Multi-Instance GPU: the device is cut into instances, one a job; without a layout, into n equal ones."""
+
+    mode: Literal["mig"] = "mig"
+
+    def instances_for(self, jobs: int) -> int:
+        """Return how many instances a mix of so many jobs gets."""
+        return jobs
+
+    def shares_for_other_than(self, jobs: int, /) -> tuple[str, ...]:
+        """One instance a job."""
+        return _unless(jobs, self.profiles, "instances")
+
+
+class MigMps(_Cut):
+    """MIG with an MPS daemon in each instance, jobs dealt out in turn; without a layout, ceil(n/2) equal ones."""
+
+    mode: Literal["mig-mps"] = "mig-mps"
+
+    def instances_for(self, jobs: int) -> int:
+        """Return how many instances a mix of so many jobs gets: two jobs share one unless the layout says else."""
+        return len(self.profiles) if self.profiles else (jobs + 1) // 2
+
+    def shares_for_other_than(self, jobs: int, /) -> tuple[str, ...]:
+        """One job an instance at least: none may lie idle."""
+        return (f"{self.instances_for(jobs)} instances",) if jobs < self.instances_for(jobs) else ()
 
 
 class CpuShared(_Mode):
@@ -155,12 +195,17 @@ def _joined(option: _Value | tuple[_Value, ...] | None, word: Callable[[_Value],
     return " " + "+".join(map(word, option if isinstance(option, tuple) else (option,)))
 
 
-SwitchingMode = Exclusive | TimeSlicing | Mps | MpsEqual | Mig | CpuShared
+def _unless(jobs: int, values: Any, what: str) -> tuple[str, ...]:
+    """Say how many of `what` there are, unless there are as many as jobs, or one for all."""
+    return (f"{len(values)} {what}",) if isinstance(values, tuple) and len(values) != jobs else ()
+
+
+SwitchingMode = Exclusive | TimeSlicing | Mps | MpsEqual | MpsPartitions | Mig | MigMps | CpuShared
 Mode = Annotated[SwitchingMode | AsFound, Field(discriminator="mode")]
 
 MODE_TYPES: dict[str, type[_Mode]] = {
     kind.model_fields["mode"].default: kind
-    for kind in (Exclusive, TimeSlicing, Mps, MpsEqual, Mig, CpuShared, AsFound)
+    for kind in (Exclusive, TimeSlicing, Mps, MpsEqual, MpsPartitions, Mig, MigMps, CpuShared, AsFound)
 }
 GPU_SHARING_MODES = ("time-slicing", "mps", "mps-equal", "mig")
 MODE_ADAPTER: TypeAdapter[Mode] = TypeAdapter(Mode)

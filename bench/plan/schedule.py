@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.plan.mode import AsFound, Exclusive, Mig, Mode, Mps, MpsEqual
+from bench.plan.mode import AsFound, Exclusive, Mig, MigMps, Mode, Mps, MpsEqual, MpsPartitions
 from bench.plan.model import Mix, Plan, Timing
 
 LONGEST_WORD = 60  # of the three that an id consists of: ids are names of folders
@@ -92,15 +92,18 @@ def make_schedule(plan: Plan, seed: int) -> Schedule:
 
 
 def share_of(mode: Mode, mix: Mix, slot: int) -> str | None:
-    """Return what cuts the device for one tenant of a mix (`50%`, `3g.40gb`, `1 of 2`), or None."""
+    """Return what cuts the device for one tenant of a mix (`50%`, `7 chunks`, `3g.40gb`, `1 of 2`), or None."""
     match mode:
         case Mps():
             percentage = mode.percentage_of(slot)  # a memory limit alone takes no SMs away
             return None if percentage is None else f"{percentage}%"
         case MpsEqual():
             return f"{100 // len(mix.jobs)}%"
-        case Mig():
-            return mode.profiles[slot] if mode.profiles else f"1 of {len(mix.jobs)}"
+        case MpsPartitions():
+            return f"{mode.chunks[slot]} chunks" if mode.chunks else f"1 of {len(mix.jobs)}"
+        case Mig() | MigMps():
+            instances = mode.instances_for(len(mix.jobs))
+            return mode.profiles[slot % instances] if mode.profiles else f"1 of {instances}"
         case _:
             return None
 

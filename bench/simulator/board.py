@@ -20,6 +20,7 @@ from bench.simulator.law import Cost, concurrent, time_sliced
 TRIAL_CV = 0.01  # spread between trials of the same cell; assumed, no source publishes it
 PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 PERCENTAGE_VARIABLE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
+PARTITION_VARIABLE = "CUDA_MPS_SM_PARTITION"
 MEMORY_LIMIT_VARIABLE = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 CONTEXT_MIB = 400  # a CUDA context; assumed, 300 to 500 MiB
 
@@ -80,6 +81,13 @@ class Board:
         self.spans.append(Span(from_s, to_s, activity, busy, state))
 
 
+def seen_sms(state: DriverState, client: Client) -> int:
+    """Return the SMs that a tenant on the device sees."""
+    return granted_sms(
+        state, client.device, client.active_thread_percentage, client.mps_pipe_directory, client.sm_partition
+    )
+
+
 def step_cost(workload: Workload, parameters: Mapping[str, object]) -> Cost:
     """Return the cost of a step on the reference device; GPU time grows in proportion to the batch size."""
     profile: SimulationProfile = workload.simulation
@@ -108,8 +116,4 @@ def _on_one_device(state: DriverState, there: Sequence[Resident]) -> list[float]
     costs = [resident.cost.sped_up(factor).on_share(state.model.sms / whole) for resident in there]
     if not all(state.daemon_of(resident.client) for resident in there):
         return time_sliced(costs)
-    caps = [
-        granted_sms(state, client.device, client.active_thread_percentage, client.mps_pipe_directory) / whole
-        for client in (resident.client for resident in there)
-    ]
-    return concurrent(costs, caps)
+    return concurrent(costs, [seen_sms(state, resident.client) / whole for resident in there])

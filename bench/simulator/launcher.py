@@ -14,14 +14,16 @@ from bench.plan.catalog import Workload
 from bench.simulator.board import (
     CONTEXT_MIB,
     MEMORY_LIMIT_VARIABLE,
+    PARTITION_VARIABLE,
     PERCENTAGE_VARIABLE,
     PIPE_VARIABLE,
     Board,
     Resident,
+    seen_sms,
     step_cost,
     step_noise,
 )
-from bench.simulator.driver.cuda import RefusedError, granted_sms, memory_limit_mib, memory_mib
+from bench.simulator.driver.cuda import RefusedError, memory_limit_mib, memory_mib
 from bench.simulator.driver.state import Client, DriverState, updated
 
 STARTUP_S = 8.0  # imports and model building; assumed, and outside the window
@@ -120,6 +122,7 @@ class _SimulatedJob:
             self._need_mib(),
             mps_pipe_directory=grant.environment.get(PIPE_VARIABLE),
             active_thread_percentage=_percentage(grant.environment.get(PERCENTAGE_VARIABLE)),
+            sm_partition=grant.environment.get(PARTITION_VARIABLE),
         )
         self._fit_memory(state, client)
         self.client = client
@@ -161,7 +164,7 @@ class _SimulatedJob:
             "identity",
             device_name=state.gpu_name,
             device_uuid=client.device,
-            sm_count=granted_sms(state, client.device, percentage, pipe),
+            sm_count=seen_sms(state, client),
             memory_total_mib=memory_mib(state, client.device),
             mps_pipe_directory=pipe,
             mps_active_thread_percentage=percentage,

@@ -27,7 +27,7 @@ from bench.interrupts import Deadline
 from bench.modes.contract import ActiveMode, Evidence, Grade, Grant, Identity
 from bench.modes.entering import recover
 from bench.modes.journal import Journal
-from bench.modes.mps import pipe_directory
+from bench.modes.mps_daemon import pipe_directory
 from bench.modes.observe import observe
 from bench.plan.catalog import load_catalog
 from bench.plan.mode import Mode, Mps

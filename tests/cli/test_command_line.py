@@ -152,6 +152,33 @@ def test_all_modes_skip_what_the_device_lacks(place):
     assert set.union(*by_mode.values()) == {("ok", None)}
 
 
+def test_static_partitions_and_mps_inside_instances_from_plan_to_report(place):
+    place.plan.write_text(
+        "modes: [mps, {mode: mps-partitions, chunks: [9, 7]}, mig-mps]\n"
+        "mixes: {pair: [resnet50-training, bert-base-training]}\n"
+        "timing: smoke\n"
+        "blocks: 1\n"
+    )
+    done = place.run(
+        "--plan", place.plan, "--device", "simulated:h100-80gb", "--results", place.results, "--quiet"
+    )
+    assert done.returncode == 0, done.stderr
+    shares = {}
+    for record, _ in place.records().values():
+        assert record["status"] == "ok" and all(each["holds"] for each in record["evidence"])
+        if record["role"] != "solo":
+            seen = [(tenant["share"], tenant["identity"]["sm_count"]) for tenant in record["tenants"]]
+            shares.setdefault((record["mode_label"], record["role"]), set()).update(seen)
+    assert shares == {
+        ("mps", "mix"): {(None, 132)},
+        ("mps-partitions 9+7", "mix"): {("9 chunks", 72), ("7 chunks", 56)},
+        ("mps-partitions 9+7", "share"): {("9 chunks", 72), ("7 chunks", 56)},
+        ("mig-mps", "mix"): {("7g.80gb", 132)},
+        ("mig-mps", "share"): {("7g.80gb", 132)},
+    }
+    assert "mig-mps" in (place.run_folder / "report" / "report.md").read_text()
+
+
 def test_jobs_that_do_not_fit_fail_and_the_exit_code_tells(place):
     place.plan.write_text(
         "modes: [time-slicing]\n"

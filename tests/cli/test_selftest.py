@@ -97,7 +97,7 @@ def test_what_is_kept_is_a_run_with_what_the_driver_printed(finished):
     trials = list(RunFolder.open(folder / "run").trials())
     assert [trial.status for trial in trials] == ["ok"] * 5
     assert json.loads((folder / "doctor.json").read_text())["modes"]
-    assert json.loads((folder / "environment.json").read_text())["driver"] == "580.126.09"
+    assert json.loads((folder / "environment.json").read_text())["driver"] == "590.48.01"
     outputs = {file.name: read_capture(file.read_text()) for file in folder.glob("driver_outputs/*")}
     clients = outputs["nvidia-cuda-mps-control_get_client_list__mps.txt"]
     assert clients.command.startswith("echo get_client_list ")

@@ -117,7 +117,9 @@ def test_the_text_tells_what_each_gpu_can_do_and_who_is_on_it(host, capsys):
     bench.change(lambda state: state.add_client(4711, "train.py", state.gpu_uuid, 900))
     assert main(["doctor"]) == 0
     text = capsys.readouterr().out
-    assert "modes: exclusive, time-slicing, mps, mps-equal, as-found; not: mig, cpu-shared" in text
+    assert (
+        "modes: exclusive, time-slicing, mps, mps-equal, mps-partitions, as-found; not: mig, mig-mps, cpu" in text
+    )
     assert "process 4711 train.py, 900 MiB" in text
 
 

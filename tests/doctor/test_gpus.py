@@ -13,7 +13,7 @@ from bench.modes.journal import Journal
 from bench.modes.observe import observe
 from bench.simulator.driver.state import Daemon
 
-WHOLE = ("exclusive", "time-slicing", "mps", "mps-equal")
+WHOLE = ("exclusive", "time-slicing", "mps", "mps-equal", "mps-partitions")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def able(told):
 
 def test_an_idle_hopper_does_every_gpu_mode(host, modes):
     host("h100-80gb")
-    assert able(modes()) == {*WHOLE, "mig"}
+    assert able(modes()) == {*WHOLE, "mig", "mig-mps"}
 
 
 def test_an_ampere_needs_the_reset_allowed_for_mig_only(host, modes):
@@ -44,7 +44,7 @@ def test_an_ampere_left_in_mig_mode_needs_the_reset_for_all_else(host, modes):
     bench = host("a100-80gb")
     smi(bench, "-mig", "1")
     told = modes()
-    assert able(told) == {"mig"}
+    assert able(told) == {"mig", "mig-mps"}
     assert told["mps"]["command"].endswith("--allow-reset")
 
 
@@ -68,7 +68,7 @@ def test_an_mps_server_of_others_keeps_the_gpu_from_modes_without_mps(host, mode
 
     bench.change(serve)
     told = modes()
-    assert able(told) == {"mps", "mps-equal"}
+    assert able(told) == {"mps", "mps-equal", "mps-partitions"}
     assert "MPS server" in told["time-slicing"]["reason"]
     assert told["time-slicing"]["command"] == "echo quit | nvidia-cuda-mps-control"
 
@@ -136,7 +136,7 @@ def test_without_the_mps_tool_there_is_no_mps(host, modes, monkeypatch):
         pytest.skip("this host has the real tool on its PATH")
     told = modes()
     assert able(told) == {"exclusive", "time-slicing", "mig"}
-    assert "nvidia-compute-utils-580" in told["mps"]["command"]
+    assert "nvidia-compute-utils-590" in told["mps"]["command"]
 
 
 def test_a_board_older_than_volta_has_no_percentages_and_no_clock_lock(host, modes, diagnosis):
@@ -172,14 +172,14 @@ def test_a_killed_run_is_told_first_and_judged_as_undone(host, diagnosis):
     assert document["next_command"] == f"python -m bench mode restore --device {device.selector}"
     (gpu,) = document["gpus"]
     assert "killed run left mode mig" in gpu["last_run"]["reason"]
-    assert {mode["name"] for mode in gpu["modes"] if mode["available"]} == {*WHOLE, "mig", "as-found"}
+    assert {mode["name"] for mode in gpu["modes"] if mode["available"]} == {*WHOLE, "mig", "mig-mps", "as-found"}
 
 
 def test_versions_are_the_drivers_own(host, diagnosis):
     host("h100-80gb")
     document = diagnosis()
-    assert document["driver"]["detail"] == "580.126.09"
-    assert document["cuda"]["detail"] == "13.0"
+    assert document["driver"]["detail"] == "590.48.01"
+    assert document["cuda"]["detail"] == "13.1"
 
 
 def smi(bench, *words):

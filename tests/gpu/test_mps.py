@@ -56,6 +56,30 @@ def test_an_error_text_with_exit_code_0_is_no_list_of_servers(tool):
             question()
 
 
+LSPART = """GPU Partition free used free used clients
+chunk chunk SM SM
+GPU-74d43ed3 - 3 7 24 56 -
+GPU-74d43ed3 Dx4AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA - 4 - 32 Yes
+GPU-74d43ed3 Dx4BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA - 3 - 24 No
+GPU-74d43ed3 Dx4CAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA - 2 - 16 -"""
+
+
+def test_static_partitions_and_who_has_clients(tool):
+    found = control(tool, f"echo '{LSPART}'").partitions()
+    assert (found.chunks, found.chunk_sms) == (10, 8)
+    assert [(part.id[:4], part.chunks, part.has_clients) for part in found.partitions] == [
+        ("Dx4A", 4, True), ("Dx4B", 3, False), ("Dx4C", 2, None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said", ["Unrecognized command: lspart", "GPU-74d43ed3 - 0 0 0 0 -", "GPU-74d43ed3 - 3 7"]
+)
+def test_what_is_no_listing_of_partitions_is_an_error(tool, said):
+    with pytest.raises(DeviceError, match=r"nvidia-cuda-mps-control.*said"):
+        control(tool, f"echo '{said}'").partitions()
+
+
 def test_a_missing_tool_is_a_matter_of_set_up():
     with pytest.raises(SetupError, match="nvidia-cuda-mps-control"):
         MpsControl({"PATH": "/nowhere"}, PIPE).is_alive()

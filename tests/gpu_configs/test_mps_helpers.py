@@ -135,6 +135,127 @@ def test_a_start_that_fails_leaves_nothing(a100):
     assert not a100.pipe.exists()
 
 
+def test_divides_the_sms_and_says_which_partition_is_whose(a100, result):
+    said = result(a100.mps("--static-partitions", "14,6,7"))
+    (daemon,) = a100.state.daemons
+    assert daemon.static
+    assert [part.chunks for part in daemon.partitions] == [14, 6, 7]
+    assert said["partitions"].split(",") == [part.id for part in daemon.partitions]
+    assert result(a100.mps("--static-partitions", "14,6,7")) == said | {"changed": "no"}
+
+
+def test_partitions_can_be_left_for_later(a100, result):
+    assert result(a100.mps("--static-partitions", "none"))["partitions"] == ""
+    assert a100.state.daemons[0].static
+
+
+@pytest.mark.parametrize("others", ["7,6", "6,7,1", "none", None])
+def test_refuses_a_daemon_with_other_partitions(a100, others):
+    assert a100.mps("--static-partitions", "6,7").returncode == 0
+    before = a100.state_file.read_text()
+    done = a100.mps(*(("--static-partitions", others) if others else ()))
+    assert done.returncode == 5
+    assert "partitions=6,7" in done.stderr
+    assert a100.state_file.read_text() == before
+
+
+def test_a_partition_that_somebody_removed_is_noticed(a100):
+    a100.mps("--static-partitions", "6,7")
+    with updated(a100.state_file) as state:
+        (daemon,) = state.daemons
+        state.replace_daemon(daemon, daemon.replace(partitions=daemon.partitions[:1]))
+    assert a100.mps("--static-partitions", "6,7").returncode == 5
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"action": "fail", "rc": 1, "text": "no\n"},
+        {"action": "fail", "rc": 0, "text": "no\n"},
+        {"action": "lie", "text": "GPU-11111111-2222-3333-4444-555555555555/Dx4\n"},
+    ],
+)
+def test_a_partition_that_fails_takes_the_daemon_with_it(a100, fault):
+    a100.fail(tool="nvidia-cuda-mps-control", match=f"sm_partition add {a100.gpu} 7", **fault)
+    assert a100.mps("--static-partitions", "6,7").returncode == 1
+    assert a100.state.daemons == []
+    assert not a100.pipe.exists()
+
+
+def test_more_chunks_than_there_are_is_what_the_device_cannot_do(a100):
+    done = a100.mps("--static-partitions", "20,8")
+    assert done.returncode == 3
+    assert "28 chunks are asked for, it has 27" in done.stderr
+    assert a100.state.daemons == []
+    assert not a100.pipe.exists()
+
+
+def test_an_older_driver_cannot_partition(a100):
+    with updated(a100.state_file) as state:
+        state.driver_version = "580.126.09"
+    done = a100.mps("--static-partitions", "7")
+    assert done.returncode == 3
+    assert "driver 590 or newer, this is 580.126.09" in done.stderr
+    assert a100.mps().returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--static-partitions", "0"),
+        ("--static-partitions", "7,"),
+        ("--static-partitions", "all"),
+        ("--static-partitions", "7", "--active-thread-percentage", "50"),
+        ("--static-partitions", "7", "--mig-device", "MIG-1"),
+        ("--mig-device", "GPU-1"),
+    ],
+)
+def test_options_that_make_no_sense_are_wrong_usage(a100, words):
+    assert a100.mps(*words).returncode == 2
+
+
+def test_a_dry_run_shows_how_the_sms_would_be_divided(a100):
+    before = a100.state_file.read_text()
+    done = a100.mps("--static-partitions", "6,7", "--dry-run")
+    assert "nvidia-cuda-mps-control -d -S\n" in done.stdout
+    assert f"+ echo 'sm_partition add {a100.gpu} 7' | nvidia-cuda-mps-control\n" in done.stdout
+    assert a100.state_file.read_text() == before
+
+
+@pytest.fixture
+def halves(h100, result):
+    """An H100 in two halves: the board, and the UUIDs of its MIG devices."""
+    said = result(h100.run("setup_mig.sh", "--layout", "9:0,9:4"))
+    return h100, [instance.split("/")[0] for instance in said["instances"].split(",")]
+
+
+def test_serves_one_mig_device(halves, result):
+    board, (first, second) = halves
+    said = result(board.mps("--mig-device", first))
+    assert [daemon.device for daemon in board.state.daemons] == [first]
+    assert result(board.mps("--mig-device", first)) == said | {"changed": "no"}
+    assert board.mps("--mig-device", second).returncode == 5
+    assert result(board.no_mps())["changed"] == "yes"
+    assert board.state.daemons == []
+
+
+def test_each_mig_device_can_have_a_daemon(halves):
+    board, devices = halves
+    for number, device in enumerate(devices):
+        folders = (str(board.folder / f"p{number}"), str(board.folder / f"l{number}"))
+        words = ("--pipe-directory", folders[0], "--log-directory", folders[1], "--mig-device", device)
+        assert board.run("enable_mps.sh", *words).returncode == 0
+    assert [daemon.device for daemon in board.state.daemons] == devices
+
+
+def test_refuses_a_mig_device_that_is_not_there(halves):
+    board, _ = halves
+    done = board.mps("--mig-device", "MIG-00000000-1111-2222-3333-444444444444")
+    assert done.returncode == 1
+    assert "no MIG device" in done.stderr
+    assert not board.pipe.exists()
+
+
 def test_refuses_a_gpu_in_mig_mode(a100):
     with updated(a100.state_file) as state:
         state.mig_enabled = state.mig_pending = True

@@ -21,7 +21,8 @@ if [ $# -gt 0 ]; then said="$*"; else input=$(cat) && said="<<< $input"; fi
 echo "{tool} $said" >>{folder}/effects
 work() {{ if [ $# -gt 0 ]; then {real} "$@"; else echo "$input" | {real}; fi; }}
 case " $said " in
-*" -mig "* | *" -c "* | *" -cgi "* | *" -dci"* | *" -dgi"* | *" --set-timeslice "* | " -d "* | *"<<< quit"*)
+*" -mig "* | *" -c "* | *" -cgi "* | *" -dci"* | *" -dgi"* | *" --set-timeslice "* | " -d "* | *"<<< quit"* \
+    | *"<<< sm_partition"*)
     n=0
     echo >>{folder}/count
     while read -r _; do n=$((n + 1)); done <{folder}/count
@@ -83,7 +84,8 @@ class Machine:
     def changes(self) -> list[str]:
         """Every command so far that changes the device, in order, without the GPU's UUID."""
         lines = self.effects.read_text().splitlines() if self.effects.exists() else []
-        return [line.replace(f"-i {self.device.uuid} ", "") for line in lines if _is_change(line)]
+        named = (f"-i {self.device.uuid} ", f"{self.device.uuid} ")
+        return [line.replace(named[0], "").replace(named[1], "") for line in lines if _is_change(line)]
 
 
 def _is_change(line: str) -> bool:
@@ -96,6 +98,7 @@ def _is_change(line: str) -> bool:
         " --set-timeslice ",
         "control -d",
         "<<< quit",
+        "<<< sm_partition",
         "trial ",
         "block ",
     )

@@ -1,12 +1,14 @@
 """What a device cannot do is known, with its reason, before anything is touched."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bench.gpu.inventory import cpu_device
 from bench.modes.availability import why_unavailable
-from bench.plan.mode import CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import CpuShared, Exclusive, Mig, MigMps, Mps, MpsEqual, MpsPartitions, TimeSlicing
 
 CAN = None
 TABLE = [
@@ -16,6 +18,10 @@ TABLE = [
     ("rtx-4090", True, Mig(), "has no MIG"),
     ("rtx-4090", False, Mps(), CAN),
     ("rtx-4090", False, MpsEqual(), CAN),
+    ("rtx-4090", False, MpsPartitions(), CAN),
+    ("a100-80gb", True, MigMps(), CAN),
+    ("a100-80gb", False, MigMps(), "--mode mig-mps"),
+    ("rtx-4090", True, MigMps(), "has no MIG"),
     ("rtx-4090", False, TimeSlicing(), CAN),
     ("rtx-4090", False, Exclusive(), CAN),
     ("rtx-4090", False, TimeSlicing(time_slice="long"), CAN),
@@ -60,7 +66,24 @@ def test_an_ampere_board_with_mig_on_needs_no_reset(machine):
     assert reason(Mig(), machine.device, allow_reset=False) is None
 
 
-@pytest.mark.parametrize("mode", [Mps(), MpsEqual(), Mig(), TimeSlicing()], ids=lambda mode: mode.label)
+def test_an_older_driver_has_no_static_partitions(machine):
+    machine.change(driver_version="580.126.09")
+    why = reason(MpsPartitions(), machine.device, allow_reset=False)
+    assert "need driver R590 or newer; this is 580.126.09" in why
+    assert "nvidia-driver-590" in why
+    assert reason(Mps(), machine.device, allow_reset=False) is None
+
+
+@pytest.mark.parametrize("mode", [MpsPartitions(), MigMps()], ids=lambda mode: mode.label)
+def test_without_the_mps_tool_there_is_neither(machine, mode):
+    if shutil.which("nvidia-cuda-mps-control"):
+        pytest.skip("this host has the real tool on its PATH")
+    for folder in machine.device.environment["PATH"].split(":")[:2]:
+        Path(folder, "nvidia-cuda-mps-control").unlink()
+    assert "not on PATH" in reason(mode, machine.device, allow_reset=True)
+
+
+@pytest.mark.parametrize("mode", [Mps(), MpsEqual(), Mig(), TimeSlicing(), MigMps()], ids=lambda mode: mode.label)
 def test_a_cpu_is_not_taken_for_a_gpu(mode):
     assert "cpu-shared" in reason(mode, cpu_device(), allow_reset=True)
 

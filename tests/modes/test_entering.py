@@ -10,12 +10,15 @@ from bench.gpu.inventory import cpu_device
 from bench.modes.contract import Grade, Identity
 from bench.modes.entering import entered, recover
 from bench.modes.journal import Journal
-from bench.modes.mps import pipe_directory
-from bench.plan.mode import CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
+from bench.modes.mps_daemon import pipe_directory
+from bench.plan.mode import CpuShared, Exclusive, Mig, MigMps, Mps, MpsEqual, MpsPartitions, TimeSlicing
 from bench.simulator.driver.state import Daemon, GpuInstance
 
 SMI, MPS = "nvidia-smi", "nvidia-cuda-mps-control"
 START, QUIT = f"{MPS} -d", f"{MPS} <<< quit -t 10"
+PARTED, ADD = f"{MPS} -d -S", f"{MPS} <<< sm_partition add "
+WHOLE_CUT = [f"{SMI} mig -cgi 0:0 -C"]
+WHOLE_CLEAR = [f"{SMI} mig -dci -gi 0", f"{SMI} mig -dgi -gi 0"]
 MIG_ON, MIG_OFF = f"{SMI} -mig 1", f"{SMI} -mig 0"
 CUT = [f"{SMI} mig -cgi 9:0,9:4 -C"]
 CLEAR = [f"{SMI} mig -dci -gi 1,2", f"{SMI} mig -dgi -gi 1,2"]
@@ -23,7 +26,8 @@ SHARED, ALONE = f"{SMI} -c DEFAULT", f"{SMI} -c EXCLUSIVE_PROCESS"
 
 LIMITED = Mps(active_thread_percentage=(70, 30), memory_limit_gib=(48, 24))
 ALL_MODES = [Exclusive(), TimeSlicing(), Mps(), Mps(active_thread_percentage=50), LIMITED, MpsEqual(), Mig(),
-             Mig(layout="3g.40gb+2g.20gb")]  # fmt: skip
+             Mig(layout="3g.40gb+2g.20gb"), MpsPartitions(), MpsPartitions(chunks=(14, 13)), MigMps(),
+             MigMps(layout="3g.40gb+2g.20gb")]  # fmt: skip
 SHORT = TimeSlicing(time_slice="short")
 SET, UNSET = (f"{SMI} compute-policy --set-timeslice {number}" for number in (1, 0))
 
@@ -108,6 +112,10 @@ EFFECTS = [
     (Mps(), "as delivered", [START, QUIT]),
     (Mps(), "exclusive", [SHARED, START, QUIT, ALONE]),
     (MpsEqual(), "MIG on, empty", [MIG_OFF, START, QUIT, MIG_ON]),
+    (MpsPartitions(), "as delivered", [PARTED, QUIT, PARTED, f"{ADD}13", f"{ADD}13", QUIT]),
+    (MpsPartitions(chunks=(14, 6)), "exclusive", [SHARED, PARTED, f"{ADD}14", f"{ADD}6", QUIT, ALONE]),
+    (MigMps(), "as delivered", [MIG_ON, *WHOLE_CUT, START, QUIT, *WHOLE_CLEAR, MIG_OFF]),
+    (MigMps(layout="3g.40gb+3g.40gb"), "MIG on, empty", [*CUT, START, START, QUIT, QUIT, *CLEAR]),
     (Mig(), "as delivered", [MIG_ON, *CUT, *CLEAR, MIG_OFF]),
     (Mig(), "exclusive", [SHARED, MIG_ON, *CUT, *CLEAR, MIG_OFF, ALONE]),
     (Mig(), "MIG on, empty", [*CUT, *CLEAR]),
@@ -135,6 +143,57 @@ def test_mig_is_cut_anew_for_a_mix_of_another_size(machine, pair):
         MIG_ON, *CUT, *CLEAR, f"{SMI} mig -cgi 0:0 -C",
         f"{SMI} mig -dci -gi 0", f"{SMI} mig -dgi -gi 0", MIG_OFF,
     ]  # fmt: skip
+
+
+def test_daemons_are_stopped_before_their_instances_go(machine, pair):
+    """Three jobs share two instances, two share one."""
+    three = pair.model_copy(update={"jobs": (*pair.jobs, pair.jobs[0])})
+    with entered(MigMps(), machine.switch) as active:
+        grants = active.tenancy(three)
+        assert [grant.share for grant in grants] == ["3g.40gb"] * 3
+        assert grants[0] == grants[2] != grants[1]
+        assert [grant.sm_count for grant in active.tenancy(pair)] == [98, 98]
+        undo = [call.helper for call in Journal.read(machine.device).undo]
+        assert undo == ["disable_mps", "disable_mps", "disable_mig"]
+    assert machine.changes() == [
+        MIG_ON, *CUT, START, START, QUIT, QUIT, *CLEAR, *WHOLE_CUT, START, QUIT, *WHOLE_CLEAR, MIG_OFF,
+    ]  # fmt: skip
+
+
+def test_partitions_are_made_anew_for_a_mix_of_another_size(machine, pair):
+    one = pair.model_copy(update={"jobs": pair.jobs[:1]})
+    with entered(MpsPartitions(), machine.switch) as active:
+        assert [(grant.share, grant.sm_count) for grant in active.tenancy(pair)] == [("13 chunks", 52)] * 2
+        assert [(grant.share, grant.sm_count) for grant in active.tenancy(one)] == [("27 chunks", 108)]
+
+
+@pytest.mark.parametrize("mode", [MpsPartitions(), MigMps()], ids=lambda mode: mode.label)
+def test_a_daemon_that_did_not_start_is_started_for_the_next_trial(machine, pair, mode):
+    with entered(mode, machine.switch) as active:
+        active.tenancy(pair.model_copy(update={"jobs": pair.jobs[:1]}))
+        three = pair.model_copy(update={"jobs": (*pair.jobs, pair.jobs[0])})
+        machine.faults({"tool": MPS, "match": "-d", "action": "fail", "rc": 1, "times": 1})
+        with pytest.raises(DeviceError, match="nvidia-cuda-mps-control -d failed"):
+            active.tenancy(three)
+        assert len(active.tenancy(three)) == 3
+        assert all(each.holds for each in active.inspect())
+
+
+def test_more_chunks_than_there_are_is_no_mode_of_this_device(machine, pair):
+    before = machine.state()
+    mode = MpsPartitions(chunks=(20, 8))
+    with pytest.raises(ModeUnavailable, match="28 chunks are asked for, it has 27"), entered(mode, machine.switch):
+        pytest.fail("entered")
+    assert machine.state() == before
+
+
+def test_more_jobs_than_chunks_is_no_mix_for_partitions(machine, pair):
+    crowd = pair.model_copy(update={"jobs": pair.jobs * 14})
+    with (
+        entered(MpsPartitions(), machine.switch) as active,
+        pytest.raises(ModeUnavailable, match="28 tenants need 28 chunks of SMs; this GPU has 27"),
+    ):
+        active.tenancy(crowd)
 
 
 @pytest.mark.parametrize("mode", [TimeSlicing(), Mps(), Mig()], ids=lambda mode: mode.label)

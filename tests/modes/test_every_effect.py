@@ -15,8 +15,8 @@ import pytest
 from bench.errors import BenchError
 from bench.modes.entering import entered, recover
 from bench.modes.journal import Journal
-from bench.modes.mps import pipe_directory
-from bench.plan.mode import Mig, Mps, TimeSlicing
+from bench.modes.mps_daemon import daemons_left
+from bench.plan.mode import Mig, MigMps, Mps, MpsPartitions, TimeSlicing
 
 TABLE = Path(__file__).with_name("effects.txt")
 EXCLUSIVE, IN_MIG_MODE = {"compute_mode": "Exclusive_Process"}, {"mig_enabled": True, "mig_pending": True}
@@ -28,6 +28,8 @@ VISITS = {  # each from a state in which there is much to change: mode, state fo
     "mps": (Mps(), EXCLUSIVE, [2]),
     "mig": (Mig(), EXCLUSIVE, [2]),
     "mig, MIG on": (Mig(), IN_MIG_MODE, [2, 1]),
+    "mps-partitions": (MpsPartitions(), EXCLUSIVE, [2]),
+    "mig-mps, MIG on": (MigMps(), IN_MIG_MODE, [2, 3]),
 }
 WAYS = ["fails", "lies", "hangs", "killed", "interrupted"]
 
@@ -42,7 +44,7 @@ def case(request, machine, pair):
         machine.arm(at, way)
         with entered(mode, machine.switch) as active:
             for size in sizes:
-                active.tenancy(pair.model_copy(update={"jobs": pair.jobs[:size]}))
+                active.tenancy(pair.model_copy(update={"jobs": (pair.jobs * 2)[:size]}))
 
     return request.param, machine, visit
 
@@ -76,7 +78,7 @@ def test_a_change_that_goes_wrong(case, way, monkeypatch):
             machine.change(time_slice="Default")
         assert machine.state() == before
         assert Journal.read(machine.device) is None
-        assert not pipe_directory(machine.device).exists()
+        assert not daemons_left(machine.device)
     assert rows == expected(f"{name}, {way}", rows)
 
 
@@ -116,4 +118,4 @@ def test_a_runner_that_is_killed_at_any_change(case):
         recover(machine.switch)
         assert machine.state() == before
         assert Journal.read(machine.device) is None
-        assert not pipe_directory(machine.device).exists()
+        assert not daemons_left(machine.device)

@@ -61,7 +61,7 @@ def test_a_mix_that_does_not_fit_leaves_the_mode_usable(machine, pair):
     eight = pair.model_copy(update={"jobs": pair.jobs * 4})
     with entered(Mig(), machine.switch) as active:
         active.tenancy(pair)
-        with pytest.raises(ModeUnavailable, match="8 tenants need 8 MIG instances; this GPU has room for 7"):
+        with pytest.raises(ModeUnavailable, match="8 MIG instances are needed; this GPU has room for 7"):
             active.tenancy(eight)
         assert [grant.share for grant in active.tenancy(pair)] == ["3g.40gb", "3g.40gb"]
 

@@ -10,12 +10,12 @@ from bench.modes.contract import Grade, Identity
 from bench.modes.entering import entered
 from bench.modes.mps import MEMORY_LIMIT_VARIABLE
 from bench.plan.catalog import load_catalog
-from bench.plan.mode import Exclusive, Mig, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import Exclusive, Mig, MigMps, Mps, MpsEqual, MpsPartitions, TimeSlicing
 from bench.plan.model import TIMINGS, Mix
 from bench.plan.schedule import Role, Trial
 from bench.simulator.board import Board
 from bench.simulator.clock import VirtualClock
-from bench.simulator.driver.state import Daemon, updated
+from bench.simulator.driver.state import Daemon, Partition, updated
 from bench.simulator.launcher import SimulatedLauncher
 
 
@@ -38,7 +38,10 @@ def connect(machine, grants, identities):
     with updated(machine.state_file) as state:
         for grant, seen in zip(grants, identities, strict=True):
             pipe = grant.environment["CUDA_MPS_PIPE_DIRECTORY"]
-            state.add_client(seen.host_pids[0], "python", grant.device_id, 500, mps_pipe_directory=pipe)
+            part = grant.environment.get("CUDA_MPS_SM_PARTITION")
+            state.add_client(
+                seen.host_pids[0], "python", grant.device_id, 500, mps_pipe_directory=pipe, sm_partition=part
+            )
 
 
 def disconnect(machine):
@@ -58,6 +61,10 @@ HONEST = [
     (MpsEqual(), [54, 54]),
     (Mig(), [42, 42]),
     (Mig(layout="3g.40gb+2g.20gb"), [42, 28]),
+    (MpsPartitions(), [52, 52]),
+    (MpsPartitions(chunks=(16, 7)), [64, 28]),
+    (MigMps(), [98, 98]),
+    (MigMps(layout="3g.40gb+2g.20gb"), [42, 28]),
 ]
 
 
@@ -123,6 +130,53 @@ def test_where_the_driver_shows_no_process_of_ours_the_daemon_alone_vouches(mach
     assert not failed(evidence)
     blind = [each for each in evidence if "shows no process of ours" in each.claim]
     assert [each.grade for each in blind] == [Grade.REQUESTED_ONLY] * 2
+
+
+def test_a_tenant_in_the_partition_of_another_is_found_out(machine, pair):
+    with entered(MpsPartitions(), machine.switch) as active:
+        grants, seen = truth(active, pair, [52, 52])
+        connect(machine, [grants[0], grants[0]], seen)
+        evidence = failed(active.confirm(grants, seen))
+        disconnect(machine)
+    assert evidence == {
+        "the partition of bert-base-training has a client, by the daemon's list of partitions": (True, False)
+    }
+
+
+def test_a_partition_that_somebody_adds_or_removes_spoils_the_trial(machine, pair):
+    with entered(MpsPartitions(), machine.switch) as active:
+        grants, seen = truth(active, pair, [52, 52])
+        connect(machine, grants, seen)
+        with updated(machine.state_file) as state:
+            (daemon,) = state.daemons
+            state.replace_daemon(daemon, daemon.replace(partitions=(*daemon.partitions, Partition("GPU/more", 1))))
+        confirmed, inspected = failed(active.confirm(grants, seen)), failed(active.inspect())
+        disconnect(machine)
+    assert confirmed == inspected == {"SM partitions, in chunks": ([13, 13], [1, 13, 13])}
+
+
+def test_a_client_of_the_daemon_of_another_instance_is_found_out(machine, pair):
+    """Each instance has a daemon; CUDA would not let a job of one be served by the other, so it missed MPS."""
+    with entered(MigMps(layout="3g.40gb+3g.40gb"), machine.switch) as active:
+        grants, seen = truth(active, pair, [42, 42])
+        elsewhere = replace(grants[1], environment=grants[0].environment)
+        connect(machine, [grants[0], elsewhere], seen)
+        evidence = failed(active.confirm(grants, seen))
+        disconnect(machine)
+    assert set(evidence) == {
+        "bert-base-training is a client of the MPS server, by the daemon's list",
+        "our MPS server computes beside bert-base-training, by the driver's process table",
+    }
+
+
+@pytest.mark.parametrize("mode", [MpsPartitions(), MigMps()], ids=lambda mode: mode.label)
+def test_a_daemon_of_ours_that_died_shows_with_and_without_tenants(machine, pair, mode):
+    with entered(mode, machine.switch) as active:
+        grants, seen = truth(active, pair, [52, 52])
+        assert not failed(active.inspect())
+        machine.change(daemons=[])
+        claims = [*failed(active.inspect()), *failed(active.confirm(grants, seen))]
+    assert len([claim for claim in claims if claim.endswith("answers: default thread percentage")]) == 2
 
 
 def test_a_daemon_that_died_proves_nothing(machine, pair):

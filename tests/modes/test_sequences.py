@@ -20,9 +20,10 @@ from bench.modes.contract import Identity
 from bench.modes.entering import entered, recover
 from bench.modes.journal import Journal
 from bench.modes.mps import PERCENTAGE_VARIABLE
+from bench.modes.mps_partitions import PARTITION_VARIABLE
 from bench.modes.proof import PIPE_VARIABLE
 from bench.modes.switch import Switch
-from bench.plan.mode import Mig, Mps, TimeSlicing
+from bench.plan.mode import Mig, MigMps, Mps, MpsPartitions, TimeSlicing
 from bench.plan.model import Job, Mix
 from bench.simulator.driver.cuda import RefusedError, granted_sms, memory_mib
 from bench.simulator.driver.state import Daemon, DriverState, GpuInstance, updated
@@ -32,6 +33,7 @@ SEQUENCES, STEPS = 200, 6
 MODES = [
     TimeSlicing(), TimeSlicing(time_slice="short"), Mps(active_thread_percentage=50),
     Mps(active_thread_percentage=(70, 30), memory_limit_gib=(40, 20)), Mig(layout="2g.20gb+2g.20gb"),
+    MpsPartitions(chunks=(7, 6)), MigMps(layout="2g.20gb+2g.20gb"),
 ]  # fmt: skip
 PAIR = Mix(name="pair", jobs=(Job(workload="resnet50-training"), Job(workload="bert-base-training")))
 THEIR_INSTANCE = GpuInstance(13, 19, 6)  # in the last slices, where none of ours lies
@@ -84,11 +86,11 @@ class Visits(RuleBasedStateMachine):
 
     def tenant(self, slot, grant):
         pid, pipe = 5000000 + slot, grant.environment.get(PIPE_VARIABLE)
-        percentage = grant.environment.get(PERCENTAGE_VARIABLE)
+        percentage, part = (grant.environment.get(name) for name in (PERCENTAGE_VARIABLE, PARTITION_VARIABLE))
         with updated(self.state_file) as state:
-            state.add_client(pid, "python", grant.device_id, 500, mps_pipe_directory=pipe)
+            state.add_client(pid, "python", grant.device_id, 500, mps_pipe_directory=pipe, sm_partition=part)
             share = None if percentage is None else float(percentage)
-            sms = granted_sms(state, grant.device_id, share, pipe)
+            sms = granted_sms(state, grant.device_id, share, pipe, part)
             return Identity(
                 PAIR.tenants[slot], state.gpu_name, grant.device_id, sms, memory_mib(state, grant.device_id), pipe,
                 share, host_pids=(pid,), allocatable_mib=grant.memory_limit_mib,

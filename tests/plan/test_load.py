@@ -197,6 +197,29 @@ def test_a_layout_must_have_an_instance_for_each_job(problems, read):
     )
 
 
+@pytest.mark.parametrize(
+    ("mode", "jobs", "misfit"),
+    [
+        ("{mode: mps-partitions, chunks: [7, 6]}", 2, None),
+        ("{mode: mps-partitions, chunks: [7, 6]}", 3, "mps-partitions 7+6 has 2 partitions"),
+        ("mps-partitions", 3, None),
+        ("{mode: mig-mps, layout: 3g.40gb+3g.40gb}", 3, None),
+        ("{mode: mig-mps, layout: 3g.40gb+3g.40gb}", 1, "mig-mps 3g.40gb+3g.40gb has 2 instances"),
+    ],
+)
+def test_shares_that_the_plan_gives_must_fit_its_mixes(problems, read, mode, jobs, misfit):
+    text = f"modes: [{mode}]\nmixes: {{some: [{{workload: resnet50-training, count: {jobs}}}]}}"
+    assert read(text) if misfit is None else problems(text) == [f"mixes.some: has {jobs} jobs, but {misfit}"]
+
+
+@pytest.mark.parametrize("chunks", ["[7, 0]", "[7.5]", "[true]", "[]", "7", "['7']"])
+def test_chunks_are_a_list_of_positive_whole_numbers(problems, chunks):
+    text = f"modes: [{{mode: mps-partitions, chunks: {chunks}}}]\nmixes: {{one: [resnet50-training]}}"
+    (problem,) = problems(text)
+    assert problem.startswith("modes[0].chunks")
+    assert "tuple" not in problem
+
+
 def test_a_wrong_job_still_counts_against_a_layout(problems):
     (problem,) = problems(
         "modes: [{mode: mig, layout: 3g.40gb+3g.40gb}]\nmixes: {a: [resnet50-training, invented]}"

@@ -53,7 +53,10 @@ def test_nothing_of_a_plan_can_be_changed():
         plan.modes[0].active_thread_percentage = 3
 
 
-def test_the_modes_are_those_of_the_design():
-    assert list(MODE_TYPES) == ["exclusive", "time-slicing", "mps", "mps-equal", "mig", "cpu-shared", "as-found"]
-    assert set(GPU_SHARING_MODES) == set(MODE_TYPES) - {"exclusive", "cpu-shared", "as-found"}
+def test_the_modes_in_their_order():
+    assert list(MODE_TYPES) == [
+        "exclusive", "time-slicing", "mps", "mps-equal", "mps-partitions", "mig", "mig-mps", "cpu-shared",
+        "as-found",
+    ]  # fmt: skip
+    assert GPU_SHARING_MODES == ("time-slicing", "mps", "mps-equal", "mig")  # the common ones
     assert Mps(active_thread_percentage=50).slug == "mps-50pct"

@@ -4,7 +4,7 @@ from hashlib import sha256
 
 import pytest
 
-from bench.plan.mode import AsFound, CpuShared, Exclusive, Mig, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import AsFound, CpuShared, Exclusive, Mig, MigMps, Mps, MpsEqual, MpsPartitions, TimeSlicing
 from bench.plan.model import TIMINGS, Job, Mix, Plan
 from bench.plan.schedule import Role, make_schedule, share_of, trial_seed
 
@@ -123,6 +123,10 @@ def test_each_distinct_pair_of_job_and_share_runs_alone_in_its_share_once_a_bloc
         (MpsEqual(), 0, "33%"),
         (Mig(), 2, "1 of 3"),
         (Mig(layout="3g.40gb+2g.20gb+1g.10gb"), 1, "2g.20gb"),
+        (MpsPartitions(), 2, "1 of 3"),
+        (MpsPartitions(chunks=(7, 6, 3)), 2, "3 chunks"),
+        (MigMps(), 2, "1 of 2"),
+        (MigMps(layout="4g.40gb+3g.40gb"), 2, "4g.40gb"),
     ],
 )
 def test_shares(mode, slot, share):

@@ -30,9 +30,9 @@ class Bench:
         self.board = Board(self.state_file, VirtualClock())
         self.launcher = SimulatedLauncher(self.board)
 
-    def start_mps(self, percentage=100.0):
+    def start_mps(self, percentage=100.0, **fields):
         with updated(self.state_file) as state:
-            state.daemons.append(Daemon(state.take_pid(), PIPE, GPU, percentage))
+            state.daemons.append(Daemon(state.take_pid(), PIPE, GPU, percentage, **fields))
 
     def cut(self, *profiles):
         nvidia_smi.main(["-mig", "1"], str(self.state_file))

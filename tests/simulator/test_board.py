@@ -11,7 +11,7 @@ from bench.launch.contract import EVENTS_FILE
 from bench.simulator.board import step_cost, step_noise
 from bench.simulator.boards import speed, validation
 from bench.simulator.driver.models import MODELS
-from bench.simulator.driver.state import updated
+from bench.simulator.driver.state import Daemon, Partition, updated
 from bench.simulator.launcher import STARTUP_S, SimulatedLauncher
 
 UNDER_MPS = {"CUDA_MPS_PIPE_DIRECTORY": "/run/bench/pipe"}  # where `bench.start_mps` has its daemon
@@ -112,6 +112,34 @@ def test_a_limit_of_the_daemon_counts_without_any_wish_of_the_job(bench):
     bench.start_mps(percentage=50.0)
     step_s = bench.mean_step_s(bench.tenants(1, environment=UNDER_MPS))
     assert step_s == pytest.approx(0.02 + 0.08 * 2, rel=0.03)
+
+
+def test_a_static_partition_is_all_that_a_job_sees_and_nobody_else_slows_it(bench):
+    bench.start_mps(static=True, partitions=(Partition("GPU/7", 7), Partition("GPU/6", 6)))
+    environments = [{**UNDER_MPS, "CUDA_MPS_SM_PARTITION": name} for name in ("GPU/7", "GPU/6")]
+    done = bench.run([bench.tenant(number, environment=each) for number, each in enumerate(environments)])
+    assert [outcome.events.identity["sm_count"] for outcome in done.outcomes] == [28, 24]
+    steps = [float(np.mean(outcome.events.steps.duration_s)) for outcome in done.outcomes]
+    alone = [0.020 + 0.080 * 108 / sms for sms in (28, 24)]
+    assert steps == pytest.approx([each * 1.005 for each in alone], rel=0.03)
+
+
+@pytest.mark.parametrize("environment", [{}, {"CUDA_MPS_SM_PARTITION": "GPU/other"}])
+def test_under_static_partitions_a_job_without_one_is_refused(bench, environment):
+    bench.start_mps(static=True, partitions=(Partition("GPU/7", 7),))
+    error = refused(bench.run([bench.tenant(0, environment={**UNDER_MPS, **environment})]))
+    assert "CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION" in str(error)
+
+
+def test_clients_of_a_daemon_in_an_instance_share_it_by_the_law_of_mps(bench):
+    """Two jobs in one half of the GPU run at once; beside MPS they would take turns there."""
+    half, _ = bench.cut(9, 9)
+    with updated(bench.state_file) as state:
+        state.daemons.append(Daemon(state.take_pid(), UNDER_MPS["CUDA_MPS_PIPE_DIRECTORY"], half))
+    served = bench.mean_step_s(bench.tenants(2, device=half, environment=UNDER_MPS))
+    in_turn = bench.mean_step_s(bench.tenants(2, device=half))
+    assert served == pytest.approx((0.020 + 0.080 * 108 / 42 * 2) * 1.005, rel=0.03)
+    assert in_turn == pytest.approx((0.020 + 0.080 * 108 / 42) * 2 * 1.1, rel=0.03)
 
 
 def test_instances_do_not_disturb_each_other_and_jobs_in_one_do(bench):

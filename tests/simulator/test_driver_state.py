@@ -140,7 +140,7 @@ def test_before_volta_an_mps_server_had_room_for_16():
 def test_on_a_mig_device_an_mps_server_has_less_room(path):
     state = cut(path, "9:0,19:4")
     limits = {state.profile(gi).name: client_limit(state, gi.compute[0].uuid) for gi in state.instances}
-    assert limits == {"3g.40gb": 20, "1g.10gb": 6}
+    assert limits == {"3g.40gb": 25, "1g.10gb": 8}
 
 
 def test_a_clients_fault_closes_its_server_until_those_it_hit_have_gone(path):
@@ -242,7 +242,7 @@ def test_odd_names_survive_the_file(path, name):
     assert read.to_text() == state.to_text()
 
 
-@pytest.mark.parametrize("line", ["daemon 7", "client 1 a GPU 2 - - -", "compute_modes Default"])
+@pytest.mark.parametrize("line", ["daemon 7", "client 1 a GPU 2 - - - -", "compute_modes Default"])
 def test_a_line_that_says_too_little_or_too_much_is_an_error(path, line):
     path.write_text(f"{path.read_text()}{line}\n")
     with pytest.raises((ValueError, KeyError)):

@@ -9,7 +9,7 @@ import pytest
 
 from bench.simulator.driver import nvidia_smi
 from bench.simulator.driver.install import install
-from bench.simulator.driver.state import DriverState, create, updated
+from bench.simulator.driver.state import Daemon, DriverState, create, updated
 
 GPU = "GPU-11111111-2222-3333-4444-555555555555"
 
@@ -248,3 +248,46 @@ def test_start_server_needs_no_client(tools, tmp_path):
     call(control, "-d", CUDA_MPS_PIPE_DIRECTORY=pipe)
     call(control, said="start_server -uid 1000", CUDA_MPS_PIPE_DIRECTORY=pipe)
     assert int(call(control, said="get_server_list", CUDA_MPS_PIPE_DIRECTORY=pipe).stdout) > 4194304
+
+
+def test_static_partitions_are_added_listed_and_removed(tools, tmp_path, state_file):
+    control, pipe = tools / "nvidia-cuda-mps-control", str(tmp_path / "pipe")
+
+    def say(words):
+        return call(control, said=words, CUDA_MPS_PIPE_DIRECTORY=pipe).stdout
+
+    assert call(control, "-d", "-S", CUDA_MPS_PIPE_DIRECTORY=pipe).returncode == 0
+    first, second = (say(f"sm_partition add {GPU} {chunks}").strip() for chunks in (20, 7))
+    assert first != second
+    assert "Insufficient Resources" in say(f"sm_partition add {GPU} 1")
+    assert "Invalid Argument" in say("sm_partition add GPU-other 1")
+    with updated(state_file) as state:
+        state.add_client(7, "train.py", GPU, 1, mps_pipe_directory=pipe, sm_partition=second)
+    assert [line.split()[2:] for line in say("lspart").splitlines()[2:]] == [
+        ["0", "27", "0", "108", "-"], ["-", "20", "-", "80", "No"], ["-", "7", "-", "28", "Yes"],
+    ]  # fmt: skip
+    assert "In use" in say(f"sm_partition rm {second}")
+    assert say(f"sm_partition rm {first}") == ""
+    assert "Not Found" in say(f"sm_partition rm {first}")
+    assert [part.id for part in DriverState.load(state_file).daemons[0].partitions] == [second]
+
+
+def test_an_older_driver_knows_no_static_partitions(tools, tmp_path, state_file):
+    control, pipe = tools / "nvidia-cuda-mps-control", str(tmp_path / "pipe")
+    with updated(state_file) as state:
+        state.driver_version = "580.126.09"
+    done = call(control, "-d", "-S", CUDA_MPS_PIPE_DIRECTORY=pipe)
+    assert (done.returncode, done.stdout) == (1, "Unrecognized option: -S\n")
+    call(control, "-d", CUDA_MPS_PIPE_DIRECTORY=pipe)
+    assert "Unrecognized command" in call(control, said="lspart", CUDA_MPS_PIPE_DIRECTORY=pipe).stdout
+
+
+def test_an_instance_that_an_mps_server_is_on_is_not_destroyed(state_file, tmp_path):
+    for command in ("-mig 1", "mig -cgi 9 -C"):
+        assert nvidia_smi.main(command.split(), str(state_file)) == 0
+    with updated(state_file) as state:
+        device, pipe = state.instances[0].compute[0].uuid, str(tmp_path)
+        state.daemons.append(Daemon(state.take_pid(), pipe, device))
+        state.add_client(7, "train.py", device, 1, mps_pipe_directory=pipe)
+        state.remove_client(7)
+    assert nvidia_smi.main(["mig", "-dci"], str(state_file)) == 19

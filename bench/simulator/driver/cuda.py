@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .state import Client, ComputeInstance, Daemon, DriverState, GpuInstance
+from .state import Client, ComputeInstance, Daemon, DriverState, GpuInstance, Partition
 
 SM_GRANULE = 2
 FIRST_OF_60_CLIENTS = 590
@@ -13,13 +13,15 @@ class RefusedError(Exception):
     """The modelled CUDA driver turned a client away; the text is the name of the CUDA error."""
 
 
-def admit(state: DriverState, device: str, daemon: Daemon | None) -> None:
-    """Raise RefusedError where no further client is let onto `device`, through `daemon` or beside all of them."""
+def admit(state: DriverState, newcomer: Client, daemon: Daemon | None) -> None:
+    """Raise RefusedError where a client is not let onto its device, through `daemon` or beside all of them."""
     if state.lost:
         raise RefusedError("CUDA_ERROR_NO_DEVICE")
-    device_sms(state, device)
+    device_sms(state, newcomer.device)
     if daemon is not None:
         _admit_to_server(state, daemon)
+        if daemon.static:
+            _partition(daemon, newcomer.sm_partition)
     beside = [client for client in state.clients if daemon is None or state.daemon_of(client) != daemon]
     servers = [other for other in state.daemons if other.server_pid is not None and other != daemon]
     taken = state.compute_mode == "Exclusive_Process" and (beside or servers)
@@ -32,6 +34,19 @@ def _admit_to_server(state: DriverState, daemon: Daemon) -> None:
         raise RefusedError("CUDA_ERROR_MPS_SERVER_NOT_READY")
     if len(state.clients_of(daemon)) >= client_limit(state, daemon.device):
         raise RefusedError("CUDA_ERROR_MPS_MAX_CLIENTS_REACHED")
+
+
+def _partition(daemon: Daemon, name: str | None) -> Partition:
+    """Return the partition of that id; RefusedError if the daemon has none such."""
+    for part in daemon.partitions:
+        if part.id == name:
+            return part
+    raise RefusedError("CUDA_ERROR_INVALID_RESOURCE_CONFIGURATION")
+
+
+def chunk_sms(state: DriverState) -> int:
+    """Return the SMs of a chunk, the unit of static partitions: 8 from Hopper on, 4 before."""
+    return 8 if float(state.model.compute_capability) >= 9.0 else 4
 
 
 def client_limit(state: DriverState, device: str) -> int:
@@ -92,16 +107,19 @@ def granted_sms(
     device_uuid: str,
     active_thread_percentage: float | None = None,
     pipe_directory: str | None = None,
+    sm_partition: str | None = None,
 ) -> int:
     """Return the SM count that a tenant with this environment would see.
 
     A percentage counts only under a live daemon for that device, can only tighten the server's own, and
-    is rounded down to whole granules, never below one.
+    is rounded down to whole granules, never below one. Under static partitions only these count.
     """
     whole = device_sms(state, device_uuid)
     daemon = state.daemon_of(Client(0, "", device_uuid, 0, pipe_directory))
     if daemon is None:
         return whole
+    if daemon.static:
+        return _partition(daemon, sm_partition).chunks * chunk_sms(state)
     default = daemon.server_percentage if daemon.server_pid else daemon.active_thread_percentage
     percentage = min(default, active_thread_percentage if active_thread_percentage is not None else 100.0)
     return max(SM_GRANULE, int(whole * percentage / 100) // SM_GRANULE * SM_GRANULE)

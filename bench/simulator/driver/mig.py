@@ -157,7 +157,7 @@ def destroy_compute_instances(state: DriverState, _: Request, selection: Selecti
         return "No compute instances found: Not Found\n", NOT_FOUND
     lines: list[str] = []
     for gi, ci in pairs:
-        held = any(client.device == ci.uuid for client in state.clients)
+        held = ci.uuid in state.devices_in_use
         code = IN_USE if held else OK if state.privileged else NO_PERMISSION
         if code:
             where = f"compute instance ID {ci.id:>2} from GPU  0 GPU instance ID {gi.id:>2}"

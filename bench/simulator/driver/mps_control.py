@@ -1,5 +1,8 @@
 """A stand-in for `nvidia-cuda-mps-control`: `-d` starts a modelled daemon, commands on stdin talk to it.
 
+With `-d -S` it keeps static SM partitions, as driver 590 and newer do. What the real one says to a wrong
+`sm_partition` is not known, nor what it prints after `rm`: here a line in its manner, and nothing.
+
 The daemon is an entry in the driver state, not a process: its pid belongs to nobody. Its pipe directory gets
 the files of a real one, as plain files. The front-end ends with 0 whenever it reached a daemon, whatever it
 was asked, and with 1 where there is none.
@@ -20,6 +23,8 @@ SOCKET_PATH_LIMIT = 107
 NO_DAEMON = "Cannot find MPS control daemon process\n"
 ALREADY_RUNNING = "An instance of this daemon is already running\n"
 POLL_S = 0.02
+FIRST_WITH_PARTITIONS = 590
+"""The driver branch (CUDA 13.1) from which there are static SM partitions."""
 
 
 def main(argv: list[str], state_path: str) -> int:
@@ -28,7 +33,10 @@ def main(argv: list[str], state_path: str) -> int:
     ended = faults.intervene("nvidia-cuda-mps-control", said)
     if ended is not None:
         return ended
-    text, code = _start(state_path) if argv == ["-d"] else _converse(said, state_path, argv)
+    if argv in (["-d"], ["-d", "-S"]):
+        text, code = _start(state_path, static="-S" in argv)
+    else:
+        text, code = _converse(said, state_path, argv)
     sys.stdout.write(text)
     return code
 
@@ -38,10 +46,12 @@ def pipe_directory() -> str:
     return os.environ.get("CUDA_MPS_PIPE_DIRECTORY", DEFAULT_PIPE_DIRECTORY)
 
 
-def _start(state_path: str) -> Answer:
+def _start(state_path: str, static: bool) -> Answer:
     """Start a daemon as its environment says; with too long a socket path it dies without a word."""
     directory = pipe_directory()
     with updated(state_path) as state:
+        if static and int(state.driver_version.partition(".")[0]) < FIRST_WITH_PARTITIONS:
+            return "Unrecognized option: -S\n", 1
         if state.daemon_at(directory):
             return ALREADY_RUNNING, 1
         if len(os.fsencode(f"{directory}/control")) > SOCKET_PATH_LIMIT:
@@ -49,7 +59,7 @@ def _start(state_path: str) -> Answer:
         percentage = float(os.environ.get("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "100"))
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", state.gpu_uuid)
         device = state.gpu_uuid if visible == "0" else visible
-        daemon = Daemon(state.take_pid(), directory, device, percentage)
+        daemon = Daemon(state.take_pid(), directory, device, percentage, static=static)
         state.daemons.append(daemon)
         _lay_out(daemon)
     return "", 0
@@ -98,6 +108,33 @@ def _await_clients(state_path: str, directory: str) -> None:
 
 def _obey(state: DriverState, daemon: Daemon, words: list[str]) -> str:
     """Carry out one command and return what the daemon answers."""
+    match words:
+        case ["get_server_list"]:
+            answer = "" if daemon.server_pid is None else f"{daemon.server_pid}\n"
+        case ["get_server_status", pid] if pid == str(daemon.server_pid):
+            answer = "FAULT\n" if daemon.faulty else "ACTIVE\n"
+        case ["get_client_list", pid] if pid == str(daemon.server_pid):
+            answer = "".join(f"{client.pid}\n" for client in state.clients_of(daemon))
+        case ["start_server", "-uid", uid]:
+            state.start_server(daemon, int(uid))
+            answer = ""
+        case ["ps"]:
+            answer = _process_table(state, daemon)
+        case ["terminate_client", server, pid] if server == str(daemon.server_pid):
+            answer = _terminate(state, daemon, pid)
+        case ["lspart"] | ["sm_partition", "add" | "rm", *_] if daemon.static:
+            from .partitions import command
+
+            answer = command(state, daemon, words)
+        case ["quit"] | ["quit", "-t", _]:
+            answer = _quit(state, daemon)
+        case _:
+            answer = _obey_on_limits(state, daemon, words)
+    return answer
+
+
+def _obey_on_limits(state: DriverState, daemon: Daemon, words: list[str]) -> str:
+    """Carry out a command about what each client may have."""
     answer = f"Unrecognized command: {' '.join(words)}\n"
     match words:
         case ["get_default_active_thread_percentage"]:
@@ -112,21 +149,6 @@ def _obey(state: DriverState, daemon: Daemon, words: list[str]) -> str:
         case ["set_default_device_pinned_mem_limit", "0" | daemon.device, limit] if is_memory(limit):
             state.replace_daemon(daemon, daemon.replace(memory_limit=limit))
             answer = ""
-        case ["get_server_list"]:
-            answer = "" if daemon.server_pid is None else f"{daemon.server_pid}\n"
-        case ["get_server_status", pid] if pid == str(daemon.server_pid):
-            answer = "FAULT\n" if daemon.faulty else "ACTIVE\n"
-        case ["get_client_list", pid] if pid == str(daemon.server_pid):
-            answer = "".join(f"{client.pid}\n" for client in state.clients_of(daemon))
-        case ["start_server", "-uid", uid]:
-            state.start_server(daemon, int(uid))
-            answer = ""
-        case ["ps"]:
-            answer = _process_table(state, daemon)
-        case ["terminate_client", server, pid] if server == str(daemon.server_pid):
-            answer = _terminate(state, daemon, pid)
-        case ["quit"] | ["quit", "-t", _]:
-            answer = _quit(state, daemon)
     return answer
 
 

@@ -25,6 +25,15 @@ class Client(Row):
     memory_mib: int
     mps_pipe_directory: str | None = None
     active_thread_percentage: float | None = None
+    sm_partition: str | None = None
+    """What it has in CUDA_MPS_SM_PARTITION."""
+
+
+class Partition(Row):
+    """SMs that an MPS daemon keeps for some of its clients, in chunks; `id` as `sm_partition add` prints it."""
+
+    id: str
+    chunks: int
 
 
 class Daemon(Row):
@@ -42,6 +51,9 @@ class Daemon(Row):
     memory_limit: str | None = None
     """What each client of a server started later may allocate at most, `40G` or `512M` as it was set."""
     server_memory_limit: str | None = None
+    static: bool = False
+    """Started with `-S`: every client needs one of the partitions."""
+    partitions: tuple[Partition, ...] = ()
 
 
 class FrozenColumn(Row):
@@ -88,7 +100,7 @@ class DriverState:
     """Whether this is a virtual machine: no GPU reset and no power cap."""
     lost: bool = False
     """Whether the GPU has fallen off the bus."""
-    driver_version: str = "580.126.09"
+    driver_version: str = "590.48.01"
     time_slice: str = "Default"
     clock_lock: str | None = None
     """What the SM clock was locked to, `MIN,MAX` in MHz as the caller wrote it."""
@@ -127,6 +139,10 @@ class DriverState:
                     state.instances.append(gi.replace(compute=(*gi.compute, made)))
                 case "daemon":
                     state.daemons.append(Daemon.from_words(words))
+                case "partition":
+                    daemon = state.daemons.pop()
+                    part = Partition.from_words(words)
+                    state.daemons.append(daemon.replace(partitions=(*daemon.partitions, part)))
                 case "client":
                     state.clients.append(Client.from_words(words))
                 case "frozen":
@@ -136,12 +152,14 @@ class DriverState:
         return state
 
     def to_text(self) -> str:
-        """Return a fact a line: its name, then its words; compute instances follow their GPU instance."""
+        """Return a fact a line: its name, then its words; those that are part of another follow it."""
         lines = [[name, to_word(getattr(self, name))] for name in kinds(type(self))]
         for gi in self.instances:
             lines.append(["instance", *gi.words()])
             lines += [["compute", *ci.words()] for ci in gi.compute]
-        lines += [["daemon", *daemon.words()] for daemon in self.daemons]
+        for daemon in self.daemons:
+            lines.append(["daemon", *daemon.words()])
+            lines += [["partition", *part.words()] for part in daemon.partitions]
         lines += [["client", *client.words()] for client in self.clients]
         lines += [["frozen", *frozen.words()] for frozen in self.frozen]
         return "".join(f"{' '.join(line)}\n" for line in lines)
@@ -166,6 +184,12 @@ class DriverState:
     def in_use(self) -> bool:
         """Whether anything holds the device: a reset and a change of MIG mode are then impossible."""
         return bool(self.clients or self.holder or any(daemon.server_pid for daemon in self.daemons))
+
+    @property
+    def devices_in_use(self) -> set[str]:
+        """UUIDs of the devices, GPU or MIG, on which a client or an MPS server has a context."""
+        served = {daemon.device for daemon in self.daemons if daemon.server_pid}
+        return served | {client.device for client in self.clients}
 
     @property
     def power_limit_w(self) -> float:
@@ -228,17 +252,18 @@ class DriverState:
         *,
         mps_pipe_directory: str | None = None,
         active_thread_percentage: float | None = None,
+        sm_partition: str | None = None,
     ) -> Client:
         """Open a context on `device` (GPU or MIG UUID) for a process, through MPS if a daemon listens for it.
 
         Raise RefusedError where CUDA would: no such device, a MIG-cut GPU asked for whole, exclusive or
-        prohibited compute mode, MPS server full or handling a fault.
+        prohibited compute mode, MPS server full, handling a fault or without the partition that is named.
         """
         from .cuda import admit
 
-        client = Client(pid, name, device, memory_mib, mps_pipe_directory, active_thread_percentage)
+        client = Client(pid, name, device, memory_mib, mps_pipe_directory, active_thread_percentage, sm_partition)
         daemon = self.daemon_of(client)
-        admit(self, device, daemon)
+        admit(self, client, daemon)
         if daemon is not None:
             self.start_server(daemon, os.getuid())
         self.clients.append(client)

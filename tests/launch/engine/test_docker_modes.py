@@ -25,10 +25,10 @@ from bench.gpu.smi import NvidiaSmi
 from bench.launch.contract import Tenant
 from bench.launch.docker import DockerLauncher
 from bench.modes.entering import entered
-from bench.modes.mps import pipe_directory
+from bench.modes.mps_daemon import daemons_left
 from bench.modes.switch import Switch
 from bench.plan.catalog import Workload
-from bench.plan.mode import CpuShared, Exclusive, Mig, Mode, Mps, MpsEqual, TimeSlicing
+from bench.plan.mode import CpuShared, Exclusive, Mig, MigMps, Mode, Mps, MpsEqual, MpsPartitions, TimeSlicing
 from bench.plan.model import Job, Mix
 from bench.simulator.machine import simulated_device
 
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.docker
 TOOLKIT = Path(__file__).parents[2] / "fixtures" / "toolkit"
 MODES = (Exclusive(), TimeSlicing(), TimeSlicing(time_slice="short"), Mps(), Mps(active_thread_percentage=50),
          Mps(active_thread_percentage=(70, 30), memory_limit_gib=(48, 24)), MpsEqual(), Mig(),
-         Mig(layout="3g.40gb+2g.20gb"))  # fmt: skip
+         Mig(layout="3g.40gb+2g.20gb"), MpsPartitions(chunks=(7, 6)), MigMps())  # fmt: skip
 LIMITS = {  # for each tenant: percentage, memory
     "mps 50%": (("50", None), ("50", None)),
     "mps 70%+30% 48gib+24gib": (("70", "0=49152M"), ("30", "0=24576M")),
@@ -133,9 +133,9 @@ def _listed(gpu: Device) -> list[str]:
 
 
 def _pipe(gpu: Device) -> dict[str, Any] | None:
-    folder = pipe_directory(gpu)
-    if not folder.exists():
+    if not (folders := daemons_left(gpu)):
         return None
+    (folder,) = folders  # two tenants share the one MIG instance of mig-mps
     entries = sorted(entry.name for entry in folder.iterdir())
     return {"inode": folder.stat().st_ino, "entries": entries, "write": None}
 
@@ -163,8 +163,9 @@ def _written(file: Path, deadline_s: float = 30) -> dict[str, Any]:
 
 def test_each_tenant_is_given_a_device_that_the_driver_lists(visit: Visit) -> None:
     given = [each.tenant.grant.device_id for each in visit.received]
-    if isinstance(visit.mode, Mig):
-        assert sorted(given) == sorted(visit.devices)
+    if isinstance(visit.mode, Mig | MigMps):
+        assert set(given) == set(visit.devices)
+        assert len(set(given)) == (2 if isinstance(visit.mode, Mig) else 1)
         assert all(device.startswith("MIG-") for device in visit.devices)
     else:
         assert set(given) == set(visit.devices)
@@ -193,7 +194,7 @@ def test_driver_libraries_for_cuda_and_nvidia_smi_are_asked_for(visit: Visit) ->
 
 
 def test_the_daemons_pipe_is_shared_under_mps_and_an_empty_folder_elsewhere(visit: Visit) -> None:
-    under_mps = isinstance(visit.mode, Mps | MpsEqual)
+    under_mps = isinstance(visit.mode, Mps | MpsEqual | MpsPartitions | MigMps)
     assert (visit.pipe is not None) == under_mps
     for each in visit.received:
         if under_mps:
@@ -210,6 +211,9 @@ def test_limits_of_mps_are_there_where_the_mode_has_them_and_nowhere_else(visit:
         assert variables.pop(PIPE_VARIABLE) == each.tenant.grant.environment[PIPE_VARIABLE]
         assert variables.pop("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", None) == percentage
         assert variables.pop("CUDA_MPS_PINNED_DEVICE_MEM_LIMIT", None) == memory
+        part = each.tenant.grant.environment.get("CUDA_MPS_SM_PARTITION")
+        assert variables.pop("CUDA_MPS_SM_PARTITION", None) == part
+        assert (part is not None) == isinstance(visit.mode, MpsPartitions)
         assert variables == {}
 
 
