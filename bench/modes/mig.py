@@ -9,13 +9,14 @@ from bench.gpu.device import Device
 from bench.gpu.mig_tables import MigPlacements, MigProfile
 from bench.gpu.smi import NvidiaSmi
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
+from bench.modes.gpu_mode import GpuMode
 from bench.modes.helpers import Call
 from bench.modes.journal import Claim, Journal
 from bench.modes.mig_layout import Placed, plan_layout
 from bench.modes.observe import DeviceState, observe
 from bench.modes.proof import (
     PIPE_VARIABLE,
-    look,
+    Look,
     outside_mps,
     server_evidence,
     state_evidence,
@@ -38,7 +39,7 @@ class _Instance:
 
 
 @dataclass
-class MigGpu:
+class MigGpu(GpuMode):
     """A GPU in MIG mode; instances are cut anew for each mix that needs other ones."""
 
     mode: Mig
@@ -46,11 +47,6 @@ class MigGpu:
     evidence: tuple[Evidence, ...] = ()
     _layout: tuple[Placed, ...] = ()
     _instances: tuple[_Instance, ...] = ()
-
-    @property
-    def device(self) -> Device:
-        """The device this mode is for."""
-        return self.switch.device
 
     def undo(self, before: DeviceState) -> tuple[Call, ...]:
         """Return what destroys our instances, which the journal names, and puts back the state that was found."""
@@ -64,10 +60,6 @@ class MigGpu:
         if before.compute_mode != "Default":
             make_whole(self.switch, before)
         self.switch.run(Call("setup_mig", self.switch.reset_option))
-
-    def verify(self) -> None:
-        """Ask the device again."""
-        self.evidence = state_evidence(observe(self.device), "Default", "Enabled")
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Cut the GPU for this mix, unless it is so already, and give each job its instance."""
@@ -90,14 +82,16 @@ class MigGpu:
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         """Check that just our instances are there, and that each tenant sees its own, of the right size."""
-        state, apps = look(self.device)
+        seen = self._look_at_tenants()
         return (
-            *state_evidence(state, "Default", "Enabled"),
-            self._layout_evidence(state),
-            server_evidence(apps),
-            *tenant_evidence(self.device, grants, identities, apps),
+            *self._proof(seen),
+            *tenant_evidence(self.device, grants, identities, seen.apps),
             *outside_mps(grants, identities),
         )
+
+    def _proof(self, seen: Look) -> tuple[Evidence, ...]:
+        state = state_evidence(seen.state, "Default", "Enabled")
+        return (*state, self._layout_evidence(seen.state), server_evidence(seen.apps))
 
     def _layout_evidence(self, state: DeviceState) -> Evidence:
         """Compare what lies on the device now with what was cut for this mix: nobody else's may be there."""

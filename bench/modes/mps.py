@@ -14,11 +14,12 @@ from bench.gpu.mps import MpsControl, MpsStatus
 from bench.gpu.sm_counts import known_sm_count
 from bench.gpu.smi import ComputeApp
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
+from bench.modes.gpu_mode import GpuMode
 from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState
 from bench.modes.proof import (
     PIPE_VARIABLE,
-    look,
+    Look,
     server_evidence,
     state_evidence,
     tenant_evidence,
@@ -34,21 +35,22 @@ MEMORY_LIMIT_VARIABLE = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 
 
 @dataclass
-class MpsGpu:
+class MpsGpu(GpuMode):
     """An ordinary GPU with an MPS daemon of our own."""
 
     mode: Mps | MpsEqual
     switch: Switch
     evidence: tuple[Evidence, ...] = ()
+    _status: MpsStatus | None = None  # what the daemon said at the last look
 
     def __post_init__(self) -> None:
         self.pipe_directory = pipe_directory(self.device)
         self.control = MpsControl(self.device.tool_environment, self.pipe_directory)
 
     @property
-    def device(self) -> Device:
-        """The device this mode is for."""
-        return self.switch.device
+    def servers(self) -> Sequence[int]:
+        """The servers of our daemon, as it lists them."""
+        return self._status.servers if self._status else ()
 
     def undo(self, before: DeviceState) -> tuple[Call, ...]:
         """Return what stops our daemon and puts back the state that was found."""
@@ -63,11 +65,6 @@ class MpsGpu:
         folders = ("--pipe-directory", str(self.pipe_directory), "--log-directory", str(logs))
         self.switch.run(Call("enable_mps", folders))
 
-    def verify(self) -> None:
-        """Ask device and daemon again."""
-        status, _, state, apps = self._ask()
-        self.evidence = self._device_evidence(status, state, apps)
-
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the daemon's pipe directory, and its limits where the mode has any."""
         grant = self._grant(len(mix.jobs))
@@ -78,37 +75,31 @@ class MpsGpu:
 
         The daemon's server must be the one that the driver sees, and a thread percentage must show as fewer SMs.
         """
-        status, clients, state, apps = self._ask()
-        servers = status.servers if status else ()
+        look = self._look_at_tenants()
+        apps = look.apps
+        clients = frozenset(pid for server in self.servers for pid in self.control.client_list(server))
         return (
-            *self._device_evidence(status, state, apps),
-            *tenant_evidence(self.device, grants, identities, apps),
+            *self._proof(look),
+            *tenant_evidence(self.device, grants, identities, apps, self.servers),
             *(_by_client_list(seen, clients) for seen in identities),
-            *(_by_process_table(seen, servers, apps) for seen in identities),
+            *(_by_process_table(seen, self.servers, apps) for seen in identities),
             *(_by_environment(seen, self.pipe_directory) for seen in identities if not seen.said_nothing),
         )
 
-    def _ask(self) -> tuple[MpsStatus | None, frozenset[int], DeviceState, list[ComputeApp]]:
+    def _look(self, last: Look | None = None) -> Look:
         """Ask daemon and driver side by side."""
         with ThreadPoolExecutor(1) as pool:
-            daemon = pool.submit(self._ask_daemon)
-            state, apps = look(self.device)
-            return (*daemon.result(), state, apps)
+            daemon = pool.submit(self.control.status)
+            seen = super()._look(last)
+            self._status = daemon.result()
+            return seen
 
-    def _ask_daemon(self) -> tuple[MpsStatus | None, frozenset[int]]:
-        """Return what the daemon says of itself, and the clients of its servers."""
-        status = self.control.status()
-        servers = status.servers if status else ()
-        return status, frozenset(pid for server in servers for pid in self.control.client_list(server))
-
-    def _device_evidence(
-        self, status: MpsStatus | None, state: DeviceState, apps: Sequence[ComputeApp]
-    ) -> tuple[Evidence, ...]:
-        percentage = status.default_active_thread_percentage if status else None
+    def _proof(self, seen: Look) -> tuple[Evidence, ...]:
+        percentage = self._status.default_active_thread_percentage if self._status else None
         answer = Evidence("MPS daemon answers: default thread percentage", 100.0, percentage,
                           Grade.READ_BACK, percentage == 100.0)  # fmt: skip
-        servers = status.servers if status else ()
-        return (*state_evidence(state, "Default", "Disabled"), server_evidence(apps, servers), answer)
+        state = state_evidence(seen.state, "Default", "Disabled")
+        return (*state, server_evidence(seen.apps, self.servers), answer)
 
     def _grant(self, tenants: int) -> Grant:
         environment = {PIPE_VARIABLE: str(self.pipe_directory)}

@@ -18,6 +18,7 @@ class Switch:
     device: Device
     allow_reset: bool
     lock_fd: int
+    sm_clock_mhz: int | None = None  # lock the SM clock here for every visit; None: leave the clocks alone
 
     @property
     def reset_option(self) -> tuple[str, ...]:

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.gpu.device import Device
 from bench.modes.contract import Evidence, Grant, Identity, Mount
+from bench.modes.gpu_mode import GpuMode
 from bench.modes.helpers import Call
-from bench.modes.observe import DeviceState, observe
+from bench.modes.observe import DeviceState
 from bench.modes.proof import (
     PIPE_VARIABLE,
-    look,
+    Look,
     outside_mps,
-    processes,
     server_evidence,
     state_evidence,
     tenant_evidence,
@@ -22,18 +21,12 @@ from bench.plan.model import Mix
 
 
 @dataclass
-class WholeGpu:
+class WholeGpu(GpuMode):
     """No MIG, no MPS, compute mode Default."""
 
     mode: Mode
     switch: Switch
     evidence: tuple[Evidence, ...] = ()
-    _untouched: DeviceState | None = None  # as it was found, where nothing had to be changed
-
-    @property
-    def device(self) -> Device:
-        """The device this mode is for."""
-        return self.switch.device
 
     def undo(self, before: DeviceState) -> tuple[Call, ...]:
         """Return what puts back the state that was found."""
@@ -41,15 +34,8 @@ class WholeGpu:
 
     def apply(self, before: DeviceState) -> None:
         """Make the GPU an ordinary one, unless it is one already."""
-        if before.is_whole:
-            self._untouched = before
-        else:
+        if not before.is_whole:
             make_whole(self.switch, before)
-
-    def verify(self) -> None:
-        """Ask again what was changed, and who computes there: an MPS server would make clients of our jobs."""
-        state = state_evidence(self._untouched or observe(self.device), "Default", "Disabled")
-        self.evidence = (*state, server_evidence(processes(self.device)))
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the whole device, and an empty pipe directory.
@@ -64,13 +50,15 @@ class WholeGpu:
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         """Check that the device is still an ordinary one, and that each tenant sees it whole and no MPS daemon."""
-        state, apps = look(self.device)
+        seen = self._look_at_tenants()
         return (
-            *state_evidence(state, "Default", "Disabled"),
-            server_evidence(apps),
-            *tenant_evidence(self.device, grants, identities, apps),
+            *self._proof(seen),
+            *tenant_evidence(self.device, grants, identities, seen.apps),
             *outside_mps(grants, identities),
         )
+
+    def _proof(self, seen: Look) -> tuple[Evidence, ...]:
+        return (*state_evidence(seen.state, "Default", "Disabled"), server_evidence(seen.apps))
 
 
 def make_whole(switch: Switch, before: DeviceState) -> None:

@@ -6,6 +6,7 @@ at each job's own environment.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 PERCENTAGE_VARIABLE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 MEMORY_LIMIT_VARIABLE = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 CONTEXT_MIB = 400  # a CUDA context; assumed, 300 to 500 MiB
+_time_sliced, _concurrent = cache(time_sliced), cache(concurrent)  # every block has the same co-locations
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,11 @@ def _on_one_device(state: DriverState, there: Sequence[Resident]) -> list[float]
     """Apply the law to tenants of one GPU or MIG instance."""
     whole = device_sms(state, there[0].client.device)
     factor = speed(state.model_key)
-    costs = [resident.cost.sped_up(factor).on_share(state.model.sms / whole) for resident in there]
+    costs = tuple(resident.cost.sped_up(factor).on_share(state.model.sms / whole) for resident in there)
     if not all(state.daemon_of(resident.client) for resident in there):
-        return time_sliced(costs)
-    caps = [
+        return _time_sliced(costs)
+    caps = tuple(
         granted_sms(state, client.device, client.active_thread_percentage, client.mps_pipe_directory) / whole
         for client in (resident.client for resident in there)
-    ]
-    return concurrent(costs, caps)
+    )
+    return _concurrent(costs, caps)
