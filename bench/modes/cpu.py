@@ -31,7 +31,7 @@ class CpuHost:
         self.evidence = self.inspect()
 
     def await_idle(self, _clock: Clock) -> None:
-        """A host is never without other processes."""
+        """Wait for nothing: a host is never without other processes."""
 
     def inspect(self) -> tuple[Evidence, ...]:
         """Count the cores that the jobs share."""

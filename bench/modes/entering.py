@@ -18,6 +18,8 @@ from bench.modes.switch import Switch
 from bench.modes.whole import WholeGpu
 from bench.plan.mode import CpuShared, Exclusive, Mig, Mode, Mps, MpsEqual, TimeSlicing
 
+UNLOCK = Call("lock_clocks", ("--reset",))
+
 
 class _Switchable(ActiveMode, Protocol):
     def undo(self, before: DeviceState, /) -> tuple[Call, ...]: ...
@@ -47,6 +49,7 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
     journal.write(switch.device)
     try:
         active.apply(before)
+        _lock_clocks(switch, journal)
         active.verify()
         _refuse_unproven(active)
         yield active
@@ -66,21 +69,39 @@ def recover(switch: Switch) -> Journal | None:
 def restore(journal: Journal, switch: Switch) -> None:
     """Run the journal's undo calls, all of them, then ask the device whether it is as it was.
 
-    A call may fail where it had nothing to undo, so only the device's state decides. Ctrl-C waits for the end.
+    A call may fail where it had nothing to undo, so only the device's state decides; except for a clock lock,
+    which the device does not tell. Ctrl-C waits for the end.
     """
     with uninterrupted():
-        failures = [failure for call in journal.undo if (failure := _failure(call, journal, switch))]
+        failed = {call: failure for call in journal.undo if (failure := _failure(call, journal, switch))}
         now = _observed_after(journal, switch)
         daemon_left = pipe_directory(switch.device).exists()
-        if not _is_put_back(now, journal) or daemon_left:
+        if not _is_put_back(now, journal) or daemon_left or UNLOCK in failed:
             state = f"  it was {journal.before},\n  it is {now}\n"
             daemon = f"  our MPS daemon is still in {pipe_directory(switch.device)}\n" if daemon_left else ""
             raise RestoreError(
                 f"{switch.device.uuid} could not be put back after mode {journal.mode}:\n"
-                + "".join([state, daemon, *(f"  {failure}\n" for failure in failures)])
+                + "".join([state, daemon, *(f"  {failure}\n" for failure in failed.values())])
                 + _next_step(switch)
             )
         Journal.close(switch.device)
+
+
+def _lock_clocks(switch: Switch, journal: Journal) -> None:
+    """Lock the SM clock where the run wants it; after the mode is set, because a GPU reset forgets locks."""
+    if switch.sm_clock_mhz is None:
+        return
+    replace(journal, undo=(UNLOCK, *journal.undo)).write(switch.device)
+    try:
+        switch.run(lock_call(switch.sm_clock_mhz))
+    except ModeUnavailable:
+        journal.write(switch.device)  # it was refused: there is no lock to undo, nor would that be allowed
+        raise
+
+
+def lock_call(sm_clock_mhz: int, *options: str) -> Call:
+    """Return the call that locks the SM clock."""
+    return Call("lock_clocks", ("--sm-mhz", str(sm_clock_mhz), *options))
 
 
 def _failure(call: Call, journal: Journal, switch: Switch) -> str | None:

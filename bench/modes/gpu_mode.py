@@ -1,7 +1,7 @@
 """What the modes of a GPU have in common: who may be on the device before, during and after a trial.
 
-A look at the idle device after one trial is the idle check of the next. Every process that computes takes memory, so
-while memory and utilisation stand still, the driver need not be asked for its processes again.
+A look at the idle device after one trial is the idle check of the next. Every process that computes takes memory,
+so while memory and utilisation stand still, the driver need not be asked for its processes again.
 """
 
 from abc import ABC, abstractmethod
@@ -55,7 +55,8 @@ class GpuMode(ABC):
         while why := self._why_busy():
             if clock.monotonic_s() >= deadline_s:
                 raise DeviceError(
-                    f"the device is not idle: {why}; a trial shares it with nobody, so end what is there, then repeat"
+                    f"the device is not idle: {why}; "
+                    "a trial shares it with nobody, so end what is there, then repeat"
                 )
             clock.sleep(LINGER_POLL_S)
             self._rest = self._look()

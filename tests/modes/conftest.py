@@ -21,7 +21,7 @@ if [ $# -gt 0 ]; then said="$*"; else input=$(cat) && said="<<< $input"; fi
 echo "{tool} $said" >>{folder}/effects
 work() {{ if [ $# -gt 0 ]; then {real} "$@"; else echo "$input" | {real}; fi; }}
 case " $said " in
-*" -mig "* | *" -c "* | *" -cgi "* | *" -dci"* | *" -dgi"* | " -d "* | *"<<< quit"*)
+*" -mig "* | *" -c "* | *" -lgc "* | *" -rgc "* | *" -cgi "* | *" -dci"* | *" -dgi"* | " -d "* | *"<<< quit"*)
     n=0
     echo >>{folder}/count
     while read -r _; do n=$((n + 1)); done <{folder}/count
@@ -87,7 +87,19 @@ class Machine:
 
 
 def _is_change(line: str) -> bool:
-    words = (" -mig ", " -c ", " -cgi ", " -dci", " -dgi", "control -d", "<<< quit", "trial ", "block ")
+    words = (
+        " -mig ",
+        " -c ",
+        " -lgc ",
+        " -rgc",
+        " -cgi ",
+        " -dci",
+        " -dgi",
+        "control -d",
+        "<<< quit",
+        "trial ",
+        "block ",
+    )
     return any(word in line for word in words)
 
 

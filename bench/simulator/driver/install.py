@@ -24,8 +24,8 @@ def install(bin_directory: Path, state_file: Path) -> None:
 def _script(module: str, state_file: Path) -> str:
     """Return a program of a few lines: it is compiled anew at each call, the package `driver` is not.
 
-    A fifth of a call's time is saved by the interpreter behind a virtual environment, which has nothing to look up,
-    and by an end that does not take the interpreter down.
+    A fifth of a call's time is saved by the interpreter behind a virtual environment, which has nothing to look
+    up, and by an end that does not take the interpreter down.
     """
     folder = Path(__file__).resolve().parent
     return (
