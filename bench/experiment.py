@@ -67,7 +67,8 @@ class Experiment:
             corun = co_run(
                 self.rig.launcher, tenants, timing, self.rig.clock, lambda seen: active.confirm(granted, seen)
             )
-        corun.evidence += after_the_window(active)
+        seen = after_the_window(active)  # and before the next trial
+        corun.evidence += seen if corun.window else ()
         telemetry = watch.result()
         flags = host_flags(trial, self.catalog, self.rig.device)
         record = measured(self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at)
