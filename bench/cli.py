@@ -161,6 +161,10 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
     )
     run.add_argument("--allow-reset", action="store_true", help="allow the GPU reset that MIG needs on Ampere")
     run.add_argument(
+        "--lock-clocks", metavar="MHZ", nargs="?", const="auto", type=megahertz, default=None,
+        help="lock the SM clock, as root; without MHZ a short trial first finds what the power cap sustains",
+    )  # fmt: skip
+    run.add_argument(
         "--dry-run", action="store_true", help="print the schedule and how long it takes; touch nothing"
     )
     run.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -183,6 +187,11 @@ def _add_selftest(verbs: "argparse._SubParsersAction[_Parser]") -> None:
     )  # fmt: skip
     selftest.add_argument("--quiet", action="store_true", help="no progress bar")
     selftest.set_defaults(verb=_selftest)
+
+
+def megahertz(text: str) -> "int | str":
+    """Read MHZ of `--lock-clocks`; argparse names this function where it is no number."""
+    return text if text == "auto" else int(text)
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,10 @@ class Clock(Protocol):
         """Let `seconds` pass."""
         ...
 
+    def wall_offset_s(self) -> float:
+        """Seconds of the wall clock less those on CLOCK_MONOTONIC; only a step or a suspended host moves it."""
+        ...
+
 
 class SystemClock:
     """The host's own time."""
@@ -27,6 +31,10 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """Let `seconds` of real time pass."""
         time.sleep(seconds)
+
+    def wall_offset_s(self) -> float:
+        """Seconds of the wall clock less those on CLOCK_MONOTONIC; slewing moves both alike."""
+        return time.clock_gettime(time.CLOCK_REALTIME) - self.monotonic_s()
 
 
 def utc_now() -> datetime:

@@ -9,6 +9,7 @@ from bench.launch.corun import CoRun, co_run
 from bench.launch.tenants import board_flags, host_flags, make_tenants
 from bench.modes.contract import ActiveMode
 from bench.modes.entering import entered
+from bench.modes.proof import after_the_window
 from bench.modes.switch import Switch
 from bench.plan.catalog import Catalog
 from bench.plan.model import Timing
@@ -65,8 +66,9 @@ class Experiment:
             self.give_up([trial], error)
 
     def measure(self, trial: Trial, active: ActiveMode, timing: Timing) -> None:
-        """Run one trial: grants, tenants, launch under watch, record."""
+        """Run one trial on an idle device: grants, tenants, launch under watch, another look, record."""
         started_at = utc_now()
+        active.await_idle(self.rig.clock)
         grants = active.tenancy(trial.mix)
         scratch = self.folder.scratch(trial.id)
         tenants = make_tenants(trial, grants, self.catalog, self.rig.device, scratch, self.run.run_id)
@@ -75,6 +77,8 @@ class Experiment:
             corun = co_run(
                 self.rig.launcher, tenants, timing, self.rig.clock, lambda seen: active.confirm(granted, seen)
             )
+        seen = after_the_window(active)  # and before the next trial
+        corun.evidence += seen if corun.window else ()
         telemetry = watch.result()
         flags = (*host_flags(trial, self.catalog, self.rig.device), *board_flags(granted))
         record = measured(self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at)

@@ -4,6 +4,7 @@ The effects are a plain list of lines, written by scripts in front of the driver
 """
 
 import json
+import re
 import shutil
 import tempfile
 from dataclasses import replace
@@ -18,6 +19,8 @@ from bench.plan.load import read_plan
 from bench.plan.schedule import make_schedule
 from bench.progress import Progress
 from bench.rig import find_device, reserved
+from bench.simulator.driver.accidents import kill_daemon
+from bench.simulator.driver.state import Client, updated
 from bench.store.record import RunRecord, Status
 from bench.store.run_folder import RunFolder
 
@@ -39,14 +42,30 @@ CHANGES = {"-mig 1": "MIG on", "-mig 0": "MIG off", "-cgi": "cut", "-dgi": "clea
 class Onlooker(Progress):
     """Writes down each trial that has ended."""
 
-    def __init__(self, schedule, effects):
+    def __init__(self, schedule, effects, other):
         super().__init__(schedule, 0, quiet=True)
-        self.effects = effects
+        self.effects, self.other = effects, other
 
     def ended(self, record, corun):
         super().ended(record, corun)
         with self.effects.open("a") as file:
             file.write(f"trial {record.block} {record.mode_label} {record.role} {record.status}\n")
+        self.other("recorded")
+
+
+class Overlooked:
+    """A launcher beside which somebody else does something at certain moments."""
+
+    def __init__(self, launcher, other):
+        self.launcher, self.other = launcher, other
+        self.name, self.provenance = launcher.name, launcher.provenance
+
+    def start(self, tenant):
+        handle = self.launcher.start(tenant)
+        self.other("started")
+        remove = handle.remove
+        handle.remove = lambda: (remove(), self.other("removed"))
+        return handle
 
 
 class Story:
@@ -72,18 +91,36 @@ class Story:
             (tools / real.name).chmod(0o755)
         return replace(device, environment={"PATH": f"{tools}:{device.environment['PATH']}"})
 
-    def conduct(self):
+    def conduct(self, **others):
+        """Conduct the run; `others` are what somebody else does to the driver's state, once, and when."""
+
+        def other(now):
+            if now in others:
+                with updated(self.device.state_folder / "driver" / "state.txt") as state:
+                    others.pop(now)(state)
+
         with (
             reserved(self.device, "auto", False, []) as rig,
-            Onlooker(self.schedule, self.effects) as progress,
+            Onlooker(self.schedule, self.effects, other) as progress,
         ):
-            Experiment(rig, self.run, load_catalog(), progress).conduct(self.schedule)
+            watched = replace(rig, launcher=Overlooked(rig.launcher, other))
+            Experiment(watched, self.run, load_catalog(), progress).conduct(self.schedule)
 
     def told(self):
         """What was done to the device, and which trials ended, in order."""
         lines = [line for line in self.effects.read_text().splitlines() if "query" not in line]
         words = [line if line.startswith("trial") else _change(line) for line in lines]
         return [word for word in words if word]
+
+    def only(self, mode):
+        """The first block, with the visit of one mode alone."""
+        block = self.schedule.blocks[0]
+        return replace(block, visits=tuple(visit for visit in block.visits if visit.mode.label == mode))
+
+    def reasons(self):
+        """Why each trial is not ok, in the order in which they ran; None where it is."""
+        records = {record.id: record.reason for record in self.run.trials()}
+        return [records[trial.id] for trial in self.schedule.trials]
 
     def by_mode(self):
         return {record.mode_label: (record.status, record.reason) for record in self.run.trials()}
@@ -212,3 +249,65 @@ def test_a_device_that_cannot_be_put_back_ends_the_run(folder):
     ended = [visit.mode.label for visit in story.schedule.blocks[0].visits]
     done = ended[: ended.index("mig") + 1]
     assert {record.mode_label for record in story.run.trials()} == set(done)
+
+
+def intrude(state):
+    """Start a process of somebody else."""
+    state.clients.append(Client(4200000, "theirs.py", state.gpu_uuid, 500))
+
+
+@pytest.mark.parametrize(
+    ("when", "first"),
+    [
+        ("started", r"mode not proven: foreign processes on the device: .*4200000 \(theirs\.py\)"),
+        ("removed", r"after the window: foreign processes on the device: .*4200000 \(theirs\.py\)"),
+    ],
+)
+def test_a_foreign_process_spoils_the_trial_and_keeps_the_next_from_beginning(folder, when, first):
+    story = Story(folder, "time-slicing")
+    story.conduct(**{when: intrude})
+    reasons = story.reasons()
+    assert re.search(first, reasons[0])
+    assert len(reasons) == 3
+    assert all("not idle: somebody computes on it: 4200000 (theirs.py)" in reason for reason in reasons[1:])
+
+
+def test_a_foreign_process_that_comes_between_two_trials_is_found_beside_the_tenants(folder):
+    story = Story(folder, "time-slicing")
+    story.schedule = replace(story.schedule, blocks=(story.only("exclusive"),))
+    story.conduct(recorded=intrude)
+    first, second = story.reasons()
+    assert first is None
+    assert "mode not proven: foreign processes on the device" in second
+
+
+@pytest.mark.parametrize("mode", ["time-slicing", "mig"])
+def test_a_mode_that_somebody_changes_in_the_window_was_not_measured(folder, mode):
+    """Their change is there when the jobs are gone, and taken back when the record is written."""
+    story = Story(folder, mode)
+    story.conduct(
+        removed=lambda state: setattr(state, "compute_mode", "Prohibited"),
+        recorded=lambda state: setattr(state, "compute_mode", "Default"),
+    )
+    first, *others = story.reasons()
+    assert first == "mode not proven: after the window: compute mode: expected Default, seen Prohibited"
+    assert others == [None] * len(others)
+
+
+def test_a_daemon_that_dies_in_the_window_is_missed_after_it(folder):
+    story = Story(folder, "mps")
+    story.schedule = replace(story.schedule, blocks=(story.only("mps"),))
+    story.conduct(removed=lambda state: kill_daemon(state, state.daemons[0].pipe_directory))
+    (reason,) = story.reasons()
+    assert "after the window: MPS daemon answers" in reason
+
+
+def test_a_device_that_is_lost_in_the_window_is_no_fault_of_the_jobs(folder):
+    story = Story(folder, "mps")
+    story.schedule = replace(story.schedule, blocks=(story.only("exclusive"),))
+    story.conduct(
+        removed=lambda state: setattr(state, "lost", True), recorded=lambda state: setattr(state, "lost", False)
+    )
+    first, second = story.reasons()
+    assert "after the window: the device answers" in first
+    assert second is None

@@ -136,6 +136,12 @@ class NvidiaSmi:
         answer = _succeeded(self._ask("-i", uuid, query, _FORMAT))
         return parse_compute_apps(answer.output)
 
+    def supported_sm_clocks(self, uuid: str) -> list[int]:
+        """List the frequencies in MHz at which the SM clock can be locked, lowest first; none if it tells none."""
+        answer = self._ask("-i", uuid, "--query-supported-clocks=graphics", _FORMAT)
+        cells = _succeeded(answer).output.splitlines()
+        return sorted({int(cell) for cell in map(str.strip, cells) if cell.isdecimal()})
+
     def stream(self, uuid: str, fields: Sequence[str], period_ms: int, clock: Clock) -> SampleStream:
         """Start one long-lived sampler process; `fields` must be names that this driver knows (`names_of`)."""
         query = f"--query-gpu={','.join(fields)}"

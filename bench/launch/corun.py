@@ -64,6 +64,7 @@ class CoRun:
     outcomes: tuple[Outcome, ...] = ()
     window: Window | None = None
     evidence: tuple[Evidence, ...] = ()
+    clock_step_s: float = 0.0  # how far the wall clock was set, or the host slept, meanwhile
 
     @property
     def errors(self) -> tuple[str, ...]:
@@ -174,6 +175,7 @@ def co_run(
 ) -> CoRun:
     """Run the tenants side by side once; never raises for what a job does, and always leaves nothing running."""
     trial, result = _Trial(launcher, clock, deadlines), CoRun()
+    wall_offset_s = clock.wall_offset_s()
     try:
         if all(trial.start(tenant) for tenant in tenants):
             result.evidence = tuple(confirm([_identity(job) for job in trial.running]))
@@ -183,6 +185,7 @@ def co_run(
     finally:
         with uninterrupted():
             trial.remove_all()
+    result.clock_step_s = clock.wall_offset_s() - wall_offset_s
     result.outcomes = tuple(trial.outcome(job, result.window) for job in trial.running)
     return result
 

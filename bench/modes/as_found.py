@@ -8,6 +8,7 @@ read counts for less and is never assumed.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from bench.clock import Clock
 from bench.errors import BenchError, DeviceError, ModeUnavailable, RestoreError
 from bench.gpu.device import Device
 from bench.gpu.mps import MpsControl, MpsStatus
@@ -63,6 +64,9 @@ class AsFoundGpu:
         except ModeUnavailable as gone:
             now = gone.wrong
         return (Evidence(FOUND_CLAIM, self.first, now, Grade.READ_BACK, now == self.first),)
+
+    def await_idle(self, _clock: Clock) -> None:
+        """Wait for nobody: the device is not ours alone."""
 
     def leave(self) -> None:
         """Make sure that the device is as it was found; raises RestoreError where somebody has changed it."""
@@ -141,8 +145,9 @@ class AsFoundGpu:
     def _on_whole_gpu(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         apps = processes(self.device)
         status = self._control.status() if self._control else None
-        servers = server_evidence(apps, status.servers if status else ())
-        return (servers, *tenant_evidence(self.device, grants, identities, apps))
+        servers = status.servers if status else ()
+        known = (*servers, *self._strangers)  # others may be clients of the daemon that was found, too
+        return (server_evidence(apps, servers), *tenant_evidence(self.device, grants, identities, apps, known))
 
     def _in_instance(self, grant: Grant, seen: Identity) -> Iterator[Evidence]:
         if seen.said_nothing:

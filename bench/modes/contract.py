@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from bench.clock import Clock
 from bench.plan.mode import Mode
 from bench.plan.model import Mix
 
@@ -94,6 +95,14 @@ class ActiveMode(Protocol):
         """Prepare the device for a mix and return a grant for each of its jobs, in plan order."""
         ...
 
+    def await_idle(self, clock: Clock, /) -> None:
+        """Return when nothing foreign is on the device; raises DeviceError where something stays."""
+        ...
+
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity], /) -> tuple[Evidence, ...]:
         """Compare what the tenants saw with what they were granted; failed evidence makes the trial invalid."""
+        ...
+
+    def inspect(self) -> tuple[Evidence, ...]:
+        """Ask the device again, between trials, for all that must hold without tenants, too."""
         ...

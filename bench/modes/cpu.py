@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.clock import Clock
 from bench.modes.contract import Evidence, Grade, Grant, Identity
 from bench.modes.helpers import Call
 from bench.modes.observe import DeviceState
@@ -27,8 +28,15 @@ class CpuHost:
 
     def verify(self) -> None:
         """Note how many cores the jobs share."""
+        self.evidence = self.inspect()
+
+    def await_idle(self, _clock: Clock) -> None:
+        """Wait for nothing: a host is never without other processes."""
+
+    def inspect(self) -> tuple[Evidence, ...]:
+        """Count the cores that the jobs share."""
         cores = len(os.sched_getaffinity(0))
-        self.evidence = (Evidence("cores of this host that jobs share", cores, cores, Grade.HOST_ONLY, True),)
+        return (Evidence("cores of this host that jobs share", cores, cores, Grade.HOST_ONLY, True),)
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the host."""

@@ -35,6 +35,8 @@ from bench.plan.mode import (
     TimeSlicing,
 )
 
+UNLOCK = Call("lock_clocks", ("--reset",))
+
 
 class _Switchable(ActiveMode, Protocol):
     def undo(self, before: DeviceState, /) -> tuple[Call, ...]: ...
@@ -73,6 +75,7 @@ def entered(mode: Mode, switch: Switch) -> Iterator[ActiveMode]:
     journal.write(switch.device)
     try:
         active.apply(before)
+        _lock_clocks(switch, journal)
         active.verify()
         _refuse_unproven(active)
         switch.stopwatch.entered()
@@ -113,6 +116,23 @@ def restore(journal: Journal, switch: Switch) -> None:
                 + _next_step(switch)
             )
         Journal.close(switch.device)
+
+
+def _lock_clocks(switch: Switch, journal: Journal) -> None:
+    """Lock the SM clock where the run wants it; after the mode is set, because a GPU reset forgets locks."""
+    if switch.sm_clock_mhz is None:
+        return
+    replace(journal, undo=(UNLOCK, *journal.undo)).write(switch.device)
+    try:
+        switch.run(lock_call(switch.sm_clock_mhz))
+    except ModeUnavailable:
+        journal.write(switch.device)  # it was refused: there is no lock to undo, nor would that be allowed
+        raise
+
+
+def lock_call(sm_clock_mhz: int, *options: str) -> Call:
+    """Return the call that locks the SM clock."""
+    return Call("lock_clocks", ("--sm-mhz", str(sm_clock_mhz), *options))
 
 
 def _failure(call: Call, journal: Journal, switch: Switch) -> str | None:

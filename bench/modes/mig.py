@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bench.gpu.device import Device
 from bench.modes.contract import Evidence, Grant, Identity, Mount
+from bench.modes.gpu_mode import GpuMode
 from bench.modes.helpers import Call
 from bench.modes.mig_cut import MigCut
 from bench.modes.observe import DeviceState
 from bench.modes.proof import (
     PIPE_VARIABLE,
     PROBE_VARIABLE,
-    look,
+    Look,
     outside_mps,
     server_evidence,
     tenant_evidence,
@@ -22,7 +22,7 @@ from bench.plan.model import Mix
 
 
 @dataclass
-class MigGpu:
+class MigGpu(GpuMode):
     """A GPU in MIG mode; instances are cut anew for each mix that needs other ones."""
 
     mode: Mig
@@ -32,11 +32,6 @@ class MigGpu:
     def __post_init__(self) -> None:
         self._cut = MigCut(self.switch)
 
-    @property
-    def device(self) -> Device:
-        """The device this mode is for."""
-        return self.switch.device
-
     def undo(self, before: DeviceState) -> tuple[Call, ...]:
         """Return what destroys our instances and puts back the state that was found."""
         return self._cut.undo(before)
@@ -44,15 +39,6 @@ class MigGpu:
     def apply(self, before: DeviceState) -> None:
         """Turn MIG mode on; instances follow when a mix is known."""
         self._cut.turn_on(before)
-
-    def verify(self) -> None:
-        """Ask the device again."""
-        self.evidence = self.inspect()
-
-    def inspect(self) -> tuple[Evidence, ...]:
-        """Check what must hold with or without tenants: just our instances, and no MPS server."""
-        state, apps = look(self.device)
-        return (*self._cut.evidence(state), server_evidence(apps))
 
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Cut the GPU for this mix, unless it is so already, and give each job its instance."""
@@ -68,10 +54,12 @@ class MigGpu:
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         """Check that just our instances are there, and that each tenant sees its own, of the right size."""
-        state, apps = look(self.device)
+        seen = self._look_at_tenants()
         return (
-            *self._cut.evidence(state),
-            server_evidence(apps),
-            *tenant_evidence(self.device, grants, identities, apps),
+            *self._proof(seen),
+            *tenant_evidence(self.device, grants, identities, seen.apps),
             *outside_mps(grants, identities),
         )
+
+    def _proof(self, seen: Look) -> tuple[Evidence, ...]:
+        return (*self._cut.evidence(seen.state), server_evidence(seen.apps))

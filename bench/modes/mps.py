@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from bench.errors import ModeUnavailable
 from bench.gpu.device import Device
 from bench.gpu.sm_counts import known_sm_count
-from bench.gpu.smi import ComputeApp
-from bench.modes.contract import Evidence, Grant, Identity, Mount
+from bench.modes.contract import Evidence, Grant, Mount
 from bench.modes.helpers import Call
-from bench.modes.mps_daemon import DaemonAnswer, MpsDaemon, ask_all
+from bench.modes.mps_daemon import MpsDaemon, ServedGpu
 from bench.modes.observe import DeviceState
 from bench.modes.proof import (
     PIPE_VARIABLE,
     PROBE_VARIABLE,
-    server_evidence,
+    Look,
     state_evidence,
-    tenant_evidence,
     whole_granules,
 )
 from bench.modes.switch import Switch
@@ -32,7 +30,7 @@ MEMORY_LIMIT_VARIABLE = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 
 
 @dataclass
-class MpsGpu:
+class MpsGpu(ServedGpu):
     """An ordinary GPU with an MPS daemon of our own."""
 
     mode: Mps | MpsEqual
@@ -43,9 +41,9 @@ class MpsGpu:
         self.daemon = MpsDaemon(self.switch)
 
     @property
-    def device(self) -> Device:
-        """The device this mode is for."""
-        return self.switch.device
+    def daemons(self) -> Sequence[MpsDaemon]:
+        """Our daemon."""
+        return (self.daemon,)
 
     def undo(self, before: DeviceState) -> tuple[Call, ...]:
         """Return what stops our daemon and puts back the state that was found."""
@@ -57,15 +55,6 @@ class MpsGpu:
             make_whole(self.switch, before)
         self.daemon.start()
 
-    def verify(self) -> None:
-        """Ask device and daemon again."""
-        self.evidence = self.inspect()
-
-    def inspect(self) -> tuple[Evidence, ...]:
-        """Check what must hold with or without tenants: an ordinary GPU, our daemon, and nobody else's server."""
-        (answer,), state, apps = ask_all(self.device, [self.daemon])
-        return self._device_evidence(answer, state, apps)
-
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the daemon's pipe directory, and its limits where the mode has any."""
         jobs = len(mix.jobs)
@@ -73,26 +62,8 @@ class MpsGpu:
             raise ModeUnavailable(f"{why}; lower memory_limit_gib in the plan")
         return tuple(self._grant(slot, jobs) for slot in range(jobs))
 
-    def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
-        """Check every tenant from the inside and, by the daemon's list of clients, from the outside.
-
-        The daemon's server must be the one that the driver sees, and a thread percentage must show as fewer SMs.
-        """
-        (answer,), state, apps = ask_all(self.device, [self.daemon])
-        return (
-            *self._device_evidence(answer, state, apps),
-            *tenant_evidence(self.device, grants, identities, apps),
-            *(each for seen in identities for each in self.daemon.membership(seen, answer, apps)),
-        )
-
-    def _device_evidence(
-        self, answer: DaemonAnswer, state: DeviceState, apps: Sequence[ComputeApp]
-    ) -> tuple[Evidence, ...]:
-        return (
-            *state_evidence(state, "Default", "Disabled"),
-            server_evidence(apps, answer.servers),
-            self.daemon.health(answer),
-        )
+    def _proof(self, seen: Look) -> tuple[Evidence, ...]:
+        return (*state_evidence(seen.state, "Default", "Disabled"), *self._service(seen))
 
     def _grant(self, slot: int, tenants: int) -> Grant:
         environment = {PIPE_VARIABLE: str(self.daemon.pipe_directory)}

@@ -4,6 +4,7 @@ MPS falls back silently: a client that finds no daemon simply takes time slices.
 every trial, two witnesses that do not know of each other.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from pathlib import Path
 from bench.gpu.device import Device
 from bench.gpu.mps import MpsControl, MpsStatus
 from bench.gpu.smi import ComputeApp
-from bench.modes.contract import Evidence, Grade, Identity
+from bench.modes.contract import Evidence, Grade, Grant, Identity
+from bench.modes.gpu_mode import GpuMode
 from bench.modes.helpers import Call
-from bench.modes.observe import DeviceState
-from bench.modes.proof import look
+from bench.modes.proof import PIPE_VARIABLE, Look, server_evidence, tenant_evidence
 from bench.modes.switch import Switch
 
 
@@ -60,12 +61,12 @@ class MpsDaemon:
         folders = ("--pipe-directory", str(self.pipe_directory), "--log-directory", str(logs))
         return self.switch.run(Call("enable_mps", (*folders, *options)))
 
-    def ask(self) -> DaemonAnswer:
-        """Ask it for its servers and their clients."""
+    def ask(self, clients: bool) -> DaemonAnswer:
+        """Ask it for its servers and, where that is of interest, their clients."""
         status = self.control.status()
-        servers = status.servers if status else ()
-        clients = (pid for server in servers for pid in self.control.client_list(server))
-        return DaemonAnswer(status, frozenset(clients))
+        servers = status.servers if status and clients else ()
+        found = (pid for server in servers for pid in self.control.client_list(server))
+        return DaemonAnswer(status, frozenset(found))
 
     def health(self, answer: DaemonAnswer) -> Evidence:
         """Check that it answers, and has no limit for all."""
@@ -73,13 +74,6 @@ class MpsDaemon:
         percentage = answer.status.default_active_thread_percentage if answer.status else None
         return Evidence(f"{which} answers: default thread percentage", 100.0, percentage,
                         Grade.READ_BACK, percentage == 100.0)  # fmt: skip
-
-    def membership(self, seen: Identity, answer: DaemonAnswer, apps: Sequence[ComputeApp]) -> Iterator[Evidence]:
-        """Check that a tenant is its client: by its own list, by the driver's table, and by the tenant's word."""
-        yield _by_client_list(seen, answer.clients)
-        yield _by_process_table(seen, answer.servers, apps)
-        if not seen.said_nothing:
-            yield _by_environment(seen, self.pipe_directory)
 
 
 def pipe_directory(device: Device, number: int | None = None) -> Path:
@@ -97,14 +91,64 @@ def daemons_left(device: Device) -> list[Path]:
     return sorted(pipe_directory(device).parent.glob("pipe*"))
 
 
-def ask_all(
-    device: Device, daemons: Sequence[MpsDaemon]
-) -> tuple[list[DaemonAnswer], DeviceState, list[ComputeApp]]:
-    """Ask daemons and driver side by side."""
-    with ThreadPoolExecutor(max(1, len(daemons))) as pool:
-        answers = [pool.submit(daemon.ask) for daemon in daemons]
-        state, apps = look(device)
-        return [answer.result() for answer in answers], state, apps
+class ServedGpu(GpuMode):
+    """A mode in which MPS daemons of ours serve the jobs."""
+
+    _answers: tuple[DaemonAnswer, ...] = ()  # what each daemon said at the last look
+
+    @property
+    @abstractmethod
+    def daemons(self) -> Sequence[MpsDaemon]:
+        """Our daemons."""
+
+    @property
+    def servers(self) -> Sequence[int]:
+        """The servers of our daemons, as they list them."""
+        return [server for answer in self._answers for server in answer.servers]
+
+    def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
+        """Check every tenant from the inside and, by the daemons' lists of clients, from the outside.
+
+        The servers must be those that the driver sees, and a share of the SMs must show as fewer SMs.
+        """
+        seen = self._look_at_tenants()
+        return (
+            *self._proof(seen),
+            *tenant_evidence(self.device, grants, identities, seen.apps, self.servers),
+            *self._membership(grants, identities, seen),
+        )
+
+    def _look(self, last: Look | None = None) -> Look:
+        """Ask daemons and driver side by side; after a look at rest nobody is a client, so none is sought."""
+        with ThreadPoolExecutor(max(1, len(self.daemons))) as pool:
+            answers = [pool.submit(daemon.ask, clients=last is None) for daemon in self.daemons]
+            seen = super()._look(last)
+            self._answers = tuple(answer.result() for answer in answers)
+            return seen
+
+    def _service(self, seen: Look) -> tuple[Evidence, ...]:
+        """Check that our daemons answer, and that nobody else's server is there."""
+        health = (daemon.health(answer) for daemon, answer in zip(self.daemons, self._answers, strict=True))
+        return (server_evidence(seen.apps, self.servers), *health)
+
+    def _membership(
+        self, grants: Sequence[Grant], identities: Sequence[Identity], seen: Look
+    ) -> Iterator[Evidence]:
+        """Check that each tenant is a client of the daemon whose pipe directory it was given."""
+        serving = dict(zip((str(daemon.pipe_directory) for daemon in self.daemons), self._answers, strict=True))
+        for grant, tenant in zip(grants, identities, strict=True):
+            pipe = grant.environment[PIPE_VARIABLE]
+            yield from _membership(tenant, Path(pipe), serving[pipe], seen.apps)
+
+
+def _membership(
+    seen: Identity, pipe: Path, answer: DaemonAnswer, apps: Sequence[ComputeApp]
+) -> Iterator[Evidence]:
+    """Check that a tenant is a client: by the daemon's list, by the driver's table, and by the tenant's word."""
+    yield _by_client_list(seen, answer.clients)
+    yield _by_process_table(seen, answer.servers, apps)
+    if not seen.said_nothing:
+        yield _by_environment(seen, pipe)
 
 
 def _by_client_list(seen: Identity, clients: frozenset[int]) -> Evidence:

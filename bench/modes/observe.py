@@ -5,12 +5,13 @@ from typing import Any
 
 from bench.gpu.device import Device
 from bench.gpu.smi import NvidiaSmi
-from bench.gpu.values import text_or_none
+from bench.gpu.values import int_or_none, text_or_none
 
 Instance = tuple[str, int, int]
 """A MIG instance as the device lists it: profile, id, first slice."""
 
-_FIELDS = ("compute_mode", "mig.mode.current", "mig.mode.pending")
+_MODES = ("compute_mode", "mig.mode.current", "mig.mode.pending")
+_ACTIVITY = ("memory.used", "utilization.gpu")
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,15 @@ class DeviceState:
 
 def observe(device: Device) -> DeviceState:
     """Ask the device; raises DeviceError where it cannot tell. Not-so is a value, cannot-tell is an error."""
+    return observe_activity(device)[0]
+
+
+def observe_activity(device: Device) -> tuple[DeviceState, int | None, int | None]:
+    """Ask as `observe` does, and for memory in use (MiB) and utilisation (%), in the same query."""
     smi = NvidiaSmi(device.tool_environment)
-    seen = smi.query_gpu(device.uuid, _FIELDS)
-    compute_mode, mig_mode, mig_pending = (text_or_none(seen[field]) for field in _FIELDS)
+    seen = smi.query_gpu(device.uuid, (*_MODES, *_ACTIVITY))
+    compute_mode, mig_mode, mig_pending = (text_or_none(seen[field]) for field in _MODES)
+    used_mib, utilization_pct = (int_or_none(seen[field]) for field in _ACTIVITY)
     cut = smi.mig_instances(device.uuid) if mig_mode == "Enabled" else []
     instances = tuple((instance.profile, instance.instance_id, instance.start) for instance in cut)
-    return DeviceState(compute_mode, mig_mode, mig_pending, instances)
+    return DeviceState(compute_mode, mig_mode, mig_pending, instances), used_mib, utilization_pct

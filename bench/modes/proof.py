@@ -6,12 +6,14 @@ looked for among the processes that the driver knows, and where it is not found 
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
+from bench.errors import BenchError
 from bench.gpu.device import Device
 from bench.gpu.sm_counts import known_sm_count
 from bench.gpu.smi import ComputeApp, NvidiaSmi
-from bench.modes.contract import Evidence, Grade, Grant, Identity
-from bench.modes.observe import DeviceState, observe
+from bench.modes.contract import ActiveMode, Evidence, Grade, Grant, Identity
+from bench.modes.observe import DeviceState, observe_activity
 
 PIPE_VARIABLE = "CUDA_MPS_PIPE_DIRECTORY"
 DEFAULT_PIPE = "/tmp/nvidia-mps"
@@ -21,6 +23,17 @@ SM_GRANULE = 2  # an MPS thread percentage gives whole pairs of SMs (TPCs)
 MEMORY_TOLERANCE = (
     0.1  # CUDA shows a little less than the driver's table; profiles differ by a factor of 1.5 or more
 )
+STILL_MIB = 8  # memory in use that moves by less has not moved
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the driver told of the device at one moment; None for what it does not tell."""
+
+    state: DeviceState
+    memory_used_mib: int | None
+    utilization_pct: int | None
+    apps: tuple[ComputeApp, ...]
 
 
 PROBE_STEP_MIB = 64  # of the tenants' search; tables of profiles round to less
@@ -41,11 +54,25 @@ def processes(device: Device) -> list[ComputeApp]:
     return NvidiaSmi(device.tool_environment).compute_apps(device.uuid)
 
 
-def look(device: Device) -> tuple[DeviceState, list[ComputeApp]]:
-    """Ask for the device's state and its processes side by side; each question waits for a process of its own."""
-    with ThreadPoolExecutor(1) as pool:
-        apps = pool.submit(processes, device)
-        return observe(device), apps.result()
+def look(device: Device, last: Look | None = None) -> Look:
+    """Ask for the device's state and its processes side by side; each question waits for a process of its own.
+
+    After a `last` look the processes are asked for only if memory in use has moved, or something is at work.
+    """
+    if last is None:
+        with ThreadPoolExecutor(1) as pool:
+            apps = pool.submit(processes, device)
+            return Look(*observe_activity(device), tuple(apps.result()))
+    state, used_mib, utilization_pct = observe_activity(device)
+    then_mib = last.memory_used_mib
+    still = used_mib is not None and then_mib is not None and abs(used_mib - then_mib) < STILL_MIB
+    unmoved = still and not utilization_pct
+    return Look(state, used_mib, utilization_pct, last.apps if unmoved else tuple(processes(device)))
+
+
+def named(apps: Sequence[ComputeApp]) -> list[str]:
+    """Return processes as messages name them: pid and program."""
+    return [f"{app.pid} ({app.process_name or 'name unknown'})" for app in apps]
 
 
 def server_evidence(apps: Sequence[ComputeApp], ours: Sequence[int] = ()) -> Evidence:
@@ -58,10 +85,53 @@ def server_evidence(apps: Sequence[ComputeApp], ours: Sequence[int] = ()) -> Evi
     return Evidence("MPS servers on the device", sorted(ours), servers, Grade.READ_BACK, set(servers) <= set(ours))
 
 
+def after_the_window(active: ActiveMode) -> tuple[Evidence, ...]:
+    """Look at the device once more when the jobs are gone; one that does not answer has failed its proof."""
+    try:
+        found = active.inspect()
+    except BenchError as error:
+        found = (Evidence("the device answers", "an answer", str(error), Grade.READ_BACK, holds=False),)
+    return tuple(replace(each, claim=f"after the window: {each.claim}") for each in found)
+
+
+def foreign_evidence(
+    identities: Sequence[Identity], apps: Sequence[ComputeApp], servers: Sequence[int] = ()
+) -> Evidence:
+    """Compare the processes on the device with the tenants'; MPS servers are judged by `server_evidence`.
+
+    A tenant may be listed under a number that we do not know (where this runs in a container, the host's), or not
+    at all. Then as many processes may be unknown as such tenants have; that says less, and is graded so.
+    """
+    listed = {app.pid for app in apps}
+    ours = {pid for seen in identities for pid in seen.host_pids}.union(servers)
+    unknown = [app for app in apps if app.pid not in ours and not (app.process_name or "").endswith(MPS_SERVER)]
+    unmatched = [seen for seen in identities if not listed.intersection(seen.host_pids)]
+    claim = "foreign processes on the device"
+    if not unmatched:
+        return Evidence(claim, [], named(unknown), Grade.READ_BACK, not unknown)
+    room = sum(max(1, len(seen.host_pids)) for seen in unmatched) + len(set(servers) - listed)
+    claim += f"; the driver lists {len(unmatched)} tenants under other numbers or not at all, so only counted: "
+    return Evidence(f"{claim}at most {room} unknown", room, named(unknown), Grade.HOST_ONLY, len(unknown) <= room)
+
+
+def newcomer_evidence(apps: Sequence[ComputeApp], known: frozenset[int]) -> Evidence:
+    """Compare the processes that are left on the device with those of the trial, which may linger."""
+    others = [app for app in apps if app.pid not in known and not (app.process_name or "").endswith(MPS_SERVER)]
+    return Evidence("foreign processes on the device", [], named(others), Grade.READ_BACK, not others)
+
+
 def tenant_evidence(
-    device: Device, grants: Sequence[Grant], identities: Sequence[Identity], apps: Sequence[ComputeApp]
+    device: Device,
+    grants: Sequence[Grant],
+    identities: Sequence[Identity],
+    apps: Sequence[ComputeApp],
+    servers: Sequence[int] = (),
 ) -> Iterator[Evidence]:
-    """Compare each tenant's view with its grant: UUID, SMs, and memory where that is cut or limited."""
+    """Compare each tenant's view with its grant: UUID, SMs, and memory where that is cut or limited.
+
+    Nobody else may be on the device.
+    """
+    yield foreign_evidence(identities, apps, servers)
     for grant, seen in zip(grants, identities, strict=True):
         if seen.said_nothing:
             yield process_evidence(seen, apps)

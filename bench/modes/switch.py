@@ -19,6 +19,7 @@ class Switch:
     device: Device
     allow_reset: bool
     lock_fd: int
+    sm_clock_mhz: int | None = None  # lock the SM clock here for every visit; None: leave the clocks alone
     notes: dict[str, str] = field(default_factory=dict, compare=False)
     stopwatch: Stopwatch = field(default_factory=Stopwatch, compare=False)
 

@@ -4,16 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.errors import ModeUnavailable
-from bench.gpu.device import Device
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
+from bench.modes.gpu_mode import GpuMode
 from bench.modes.helpers import Call
 from bench.modes.journal import Journal
-from bench.modes.observe import DeviceState, observe
+from bench.modes.observe import DeviceState
 from bench.modes.proof import (
     PIPE_VARIABLE,
-    look,
+    Look,
     outside_mps,
-    processes,
     server_evidence,
     state_evidence,
     tenant_evidence,
@@ -24,18 +23,12 @@ from bench.plan.model import Mix
 
 
 @dataclass
-class WholeGpu:
+class WholeGpu(GpuMode):
     """No MIG, no MPS, compute mode Default."""
 
     mode: Mode
     switch: Switch
     evidence: tuple[Evidence, ...] = ()
-    _untouched: DeviceState | None = None  # as it was found, where nothing had to be changed
-
-    @property
-    def device(self) -> Device:
-        """The device this mode is for."""
-        return self.switch.device
 
     def undo(self, before: DeviceState) -> tuple[Call, ...]:
         """Return what puts back the state that was found."""
@@ -43,12 +36,15 @@ class WholeGpu:
 
     def apply(self, before: DeviceState) -> None:
         """Make the GPU an ordinary one, unless it is one; set a time-slice policy, if one is asked for."""
-        if before.is_whole:
-            self._untouched = before
-        else:
+        if not before.is_whole:
             make_whole(self.switch, before)
         if self._policy is not None:
             self._set_policy(self._policy, before)
+
+    def verify(self) -> None:
+        """Ask again what was changed, and note the policy, which nobody can ask for."""
+        super().verify()
+        self.evidence += () if self._policy is None else (_policy_evidence(self._policy),)
 
     @property
     def _policy(self) -> str | None:
@@ -64,12 +60,6 @@ class WholeGpu:
             journal.write(self.device)
             raise
 
-    def verify(self) -> None:
-        """Ask again what was changed, and who computes there: an MPS server would make clients of our jobs."""
-        state = state_evidence(self._untouched or observe(self.device), "Default", "Disabled")
-        policy = () if self._policy is None else (_policy_evidence(self._policy),)
-        self.evidence = (*state, server_evidence(processes(self.device)), *policy)
-
     def tenancy(self, mix: Mix) -> tuple[Grant, ...]:
         """Give every job the whole device, and an empty pipe directory.
 
@@ -83,13 +73,15 @@ class WholeGpu:
 
     def confirm(self, grants: Sequence[Grant], identities: Sequence[Identity]) -> tuple[Evidence, ...]:
         """Check that the device is still an ordinary one, and that each tenant sees it whole and no MPS daemon."""
-        state, apps = look(self.device)
+        seen = self._look_at_tenants()
         return (
-            *state_evidence(state, "Default", "Disabled"),
-            server_evidence(apps),
-            *tenant_evidence(self.device, grants, identities, apps),
+            *self._proof(seen),
+            *tenant_evidence(self.device, grants, identities, seen.apps),
             *outside_mps(grants, identities),
         )
+
+    def _proof(self, seen: Look) -> tuple[Evidence, ...]:
+        return (*state_evidence(seen.state, "Default", "Disabled"), server_evidence(seen.apps))
 
 
 def make_whole(switch: Switch, before: DeviceState) -> None:

@@ -6,6 +6,7 @@ at each job's own environment.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ PERCENTAGE_VARIABLE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 PARTITION_VARIABLE = "CUDA_MPS_SM_PARTITION"
 MEMORY_LIMIT_VARIABLE = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 CONTEXT_MIB = 400  # a CUDA context; assumed, 300 to 500 MiB
+_time_sliced, _concurrent = cache(time_sliced), cache(concurrent)  # every block has the same co-locations
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def _on_one_device(state: DriverState, there: Sequence[Resident]) -> list[float]
     """Apply the law to tenants of one GPU or MIG instance."""
     whole = device_sms(state, there[0].client.device)
     factor = speed(state.model_key)
-    costs = [resident.cost.sped_up(factor).on_share(state.model.sms / whole) for resident in there]
+    costs = tuple(resident.cost.sped_up(factor).on_share(state.model.sms / whole) for resident in there)
     if not all(state.daemon_of(resident.client) for resident in there):
-        return time_sliced(costs)
-    return concurrent(costs, [seen_sms(state, resident.client) / whole for resident in there])
+        return _time_sliced(costs)
+    return _concurrent(costs, tuple(seen_sms(state, resident.client) / whole for resident in there))

@@ -15,6 +15,10 @@ class VirtualClock:
         """Let virtual time pass."""
         self._now_s += seconds
 
+    def wall_offset_s(self) -> float:
+        """Virtual time has no wall clock that could be set."""
+        return 0.0
+
     def restart(self) -> None:
         """Begin again at 0, so that a trial's times do not depend on what ran before it."""
         self._now_s = 0.0

@@ -22,7 +22,7 @@ from bench.store.record import (
 )
 from bench.store.software import boot_id
 from bench.telemetry.contract import Telemetry
-from bench.telemetry.gates import Gates, judge_telemetry
+from bench.telemetry.gates import Gates, judge_clock, judge_telemetry
 
 
 def measured(
@@ -37,7 +37,7 @@ def measured(
 ) -> TrialRecord:
     """Return the record of a trial whose jobs were started."""
     proof = (*evidence, *corun.evidence)
-    gates = _gates(telemetry, corun)
+    gates = _gates(telemetry, corun, run.device.get("sm_clock_lock_mhz"))
     status, reason = _judge(proof, corun, gates)
     return _record(
         run, trial, launcher.name, started_at, status=status, reason=reason,
@@ -109,9 +109,9 @@ def _record(
     )  # fmt: skip
 
 
-def _gates(telemetry: Telemetry, corun: CoRun) -> Gates:
-    window = corun.window
-    return judge_telemetry(telemetry, window.settle_s, window.stop_s) if window else Gates()
+def _gates(telemetry: Telemetry, corun: CoRun, locked_mhz: float | None) -> Gates:
+    window, clock = corun.window, judge_clock(corun.clock_step_s)
+    return clock + judge_telemetry(telemetry, window.settle_s, window.stop_s, locked_mhz) if window else clock
 
 
 def _judge(proof: Sequence[Evidence], corun: CoRun, gates: Gates) -> tuple[Status, str | None]:
@@ -126,7 +126,7 @@ def _judge(proof: Sequence[Evidence], corun: CoRun, gates: Gates) -> tuple[Statu
     if corun.errors:
         return Status.FAILED, "; ".join(corun.errors)
     if gates.faults:
-        return Status.INVALID, f"the device was slowed down in the window: {', '.join(gates.faults)}"
+        return Status.INVALID, f"not a fair measurement: {', '.join(gates.faults)}"
     return Status.OK, None
 
 

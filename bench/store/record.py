@@ -134,6 +134,17 @@ class VisitRecord(_Record):
     calls: tuple[SwitchingCall, ...]
 
 
+class ClockLock(_Record):
+    """Where `--lock-clocks` locks the SM clock; the rest is None where the user named the frequency."""
+
+    sm_clock_mhz: int
+    sustained_mhz: float | None = None  # what the calibration stayed above for 95 % of its samples
+    samples: int | None = None
+    mode: str | None = None
+    mix: str | None = None
+    note: str | None = None
+
+
 class RunRecord(_Record):
     """What `--resume` and `report` need of a run besides its plan."""
 
@@ -147,6 +158,7 @@ class RunRecord(_Record):
     device_request: str  # what finds this very device again: simulated:a100-80gb, cuda:GPU-…, cpu
     launcher_request: str
     allow_reset: bool
+    clock_lock: ClockLock | None = None  # None: clocks are left alone
     device: Mapping[str, Any]
     software: Mapping[str, Any]
     created_at: str

@@ -1,12 +1,14 @@
-"""What the device's own counters say against a trial.
+"""What the device's own counters, and the host's clocks, say against a trial.
 
 Hardware and thermal slowdowns are faults of the instrument: the device was not the one that the mode is judged on.
-The software power cap is something that a mode itself can cause (more tenants draw more power), so it is a flag.
+The software power cap is something that a mode itself can cause (more tenants draw more power), so it is a flag;
+and so is a clock lock that the power cap does not let hold.
 Bits of `clocks_event_reasons.active`: nvml.h; the counters of the same reasons are cumulative microseconds.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pandas as pd
 
@@ -25,6 +27,12 @@ _FAULT_COUNTERS: Mapping[str, str] = {
 }
 _POWER_CAP_BIT = 0x04
 POWER_CAP_FLAG = "software_power_cap"
+_IDLE_BIT = 0x01
+CLOCK_LOCK_FLAG = "clock_lock_not_held"
+_CLOCK_STEP_MHZ = 15.0  # the boards' clocks go in steps of 15 MHz; a reading may be one off
+_SPARED_SHARE = 0.05  # of the samples may be off: a clock ramps up after the device was idle for a moment
+_BLIND_S, _BLIND_PERIODS = 5.0, 10  # a gap of this length, in seconds and in sampling periods, hides a throttle
+_WALL_STEP_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -34,15 +42,56 @@ class Gates:
     faults: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
+    def __add__(self, other: "Gates") -> "Gates":
+        return Gates((*self.faults, *other.faults), (*self.flags, *other.flags))
 
-def judge_telemetry(telemetry: Telemetry, settle_s: float, stop_s: float) -> Gates:
-    """Look at the window [settle, stop] (CLOCK_MONOTONIC); what was not sampled raises nothing."""
+
+def judge_clock(step_s: float) -> Gates:
+    """Look at how far the wall clock moved against the monotonic one during the trial, in seconds."""
+    if abs(step_s) <= _WALL_STEP_S:
+        return Gates()
+    return Gates((f"the host's clock was set, or the host slept ({step_s:+.2f} s)",))
+
+
+def judge_telemetry(
+    telemetry: Telemetry, settle_s: float, stop_s: float, locked_mhz: float | None = None
+) -> Gates:
+    """Look at the window [settle, stop] (CLOCK_MONOTONIC); a column that was not sampled raises nothing.
+
+    `locked_mhz` is where the SM clock was locked, if it was.
+    """
     time_s = telemetry.samples["time_s"]
     window = telemetry.samples[(time_s >= settle_s) & (time_s <= stop_s)]
     reasons = {reason for reason, bit in _FAULT_BITS.items() if _was_set(window, bit)}
     reasons |= {reason for reason, counter in _FAULT_COUNTERS.items() if _grew(window, counter)}
     capped = _was_set(window, _POWER_CAP_BIT) or _grew(window, "sw_power_cap_us")
-    return Gates(tuple(sorted(reasons)), (POWER_CAP_FLAG,) if capped else ())
+    blind = _blind_fault(telemetry, settle_s, stop_s)
+    held = locked_mhz is None or _holds(window, locked_mhz)
+    flags = [*((POWER_CAP_FLAG,) if capped else ()), *(() if held else (CLOCK_LOCK_FLAG,))]
+    return Gates((*sorted(reasons), *blind), tuple(flags))
+
+
+def _blind_fault(telemetry: Telemetry, settle_s: float, stop_s: float) -> tuple[str, ...]:
+    """Tell of a part of the window in which the sampler saw nothing: it died, or the GPU was lost."""
+    period_s = telemetry.requested_period_s
+    if period_s is None:
+        return ()
+    told = telemetry.samples.dropna(subset=telemetry.samples.columns.drop("time_s"), how="all")["time_s"]
+    stamps_s = [settle_s, *told[(told > settle_s) & (told < stop_s)], stop_s]
+    gap_s = max(after - before for before, after in pairwise(stamps_s))
+    if gap_s <= max(_BLIND_S, _BLIND_PERIODS * period_s):
+        return ()
+    return (f"no telemetry for {gap_s:.0f} s of the window",)
+
+
+def _holds(window: pd.DataFrame, locked_mhz: float) -> bool:
+    """Whether the SM clock stayed where it was locked, while the device was not idle; unknown is no proof."""
+    if "sm_clock_mhz" not in window:
+        return False
+    reasons = window["event_reasons"].fillna(0) if "event_reasons" in window else pd.Series(0, window.index)
+    at_work = (reasons.astype("uint64") & _IDLE_BIT) == 0
+    off = (window["sm_clock_mhz"][at_work].dropna() - locked_mhz).abs() > _CLOCK_STEP_MHZ
+    return len(off) > 0 and float(off.mean()) <= _SPARED_SHARE
 
 
 def _was_set(window: pd.DataFrame, bit: int) -> bool:

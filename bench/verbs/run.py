@@ -29,11 +29,12 @@ from bench.store.record import RunRecord, Status
 from bench.store.resume import supersede_broken_blocks
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
+from bench.verbs.clock_lock import find_lock, refuse_impossible_lock, with_lock
 
 EXIT_OK, EXIT_FAILURES, EXIT_INTERRUPTED = 0, 1, 130
 FAILURES = (Status.FAILED, Status.INVALID)
 DEFAULTS: dict[str, Any] = {"plan": "standard", "device": "auto", "launcher": "auto", "results": "results"}
-TAKEN_FROM_FOLDER = ("mode", "plan", "device", "launcher", "results", "seed", "allow_reset")
+TAKEN_FROM_FOLDER = ("mode", "plan", "device", "launcher", "results", "seed", "allow_reset", "lock_clocks")
 
 Conduct = Callable[[Schedule, Rig, RunFolder, bool], int]
 
@@ -51,10 +52,13 @@ def start(options: argparse.Namespace, conduct: Conduct | None = None) -> int:
     seed = secrets.randbelow(2**31) if options.seed is None else options.seed
     schedule = make_schedule(selection.plan, seed)
     _refuse_impossible(selection, device, options.allow_reset)
+    refuse_impossible_lock(options.lock_clocks, device)
     if options.dry_run:
-        _print_schedule(schedule, device)
+        _print_schedule(schedule, device, options.lock_clocks)
         return EXIT_OK
-    with reserved(device, options.launcher, options.allow_reset, _workloads(selection.plan)) as rig:
+    with reserved(device, options.launcher, options.allow_reset, _workloads(selection.plan)) as bare:
+        lock = find_lock(options.lock_clocks, bare, selection.plan, seed)
+        rig = with_lock(bare, lock)
         now = utc_now()
         record = RunRecord(
             run_id=run_id(now, selection.plan.name, device.name),
@@ -66,6 +70,7 @@ def start(options: argparse.Namespace, conduct: Conduct | None = None) -> int:
             device_request=device.selector,
             launcher_request=options.launcher,
             allow_reset=options.allow_reset,
+            clock_lock=lock,
             device=_set_up(rig, selection.plan),
             software=software(),
             created_at=now.isoformat(),
@@ -85,10 +90,13 @@ def resume(options: argparse.Namespace) -> int:
     plan = load_plan(folder.plan_file, load_catalog())
     selection = select_modes(plan, record.modes or (), record.preset, device.kind)
     schedule = make_schedule(selection.plan, record.seed)
+    mhz = record.clock_lock.sm_clock_mhz if record.clock_lock else None
+    refuse_impossible_lock(mhz, device)
     if options.dry_run:
-        _print_schedule(schedule, device)
+        _print_schedule(schedule, device, mhz)
         return EXIT_OK
-    with reserved(device, record.launcher_request, record.allow_reset, _workloads(plan)) as rig:
+    with reserved(device, record.launcher_request, record.allow_reset, _workloads(plan)) as bare:
+        rig = with_lock(bare, record.clock_lock)
         _refuse_other_setup(record, _set_up(rig, selection.plan))
         for block in supersede_broken_blocks(folder, schedule):
             print(f"block {block} was interrupted for long or by a reboot and is repeated whole", file=sys.stderr)
@@ -162,8 +170,10 @@ def _workloads(plan: Plan) -> list[Workload]:
     return [catalog[name] for name in dict.fromkeys(job.workload for mix in plan.mixes for job in mix.jobs)]
 
 
-def _print_schedule(schedule: Schedule, device: Device) -> None:
+def _print_schedule(schedule: Schedule, device: Device, lock: int | str | None) -> None:
     print(f"device: {device.name}")
+    if lock is not None:
+        print(f"SM clock: locked at {f'{lock} MHz' if isinstance(lock, int) else 'what a short trial finds'}")
     for trial in schedule.trials:
         print(f"block {trial.block:>2}  {trial.mode.label:<14} {trial.mix.name}{_alone(trial)}")
     hours = schedule.measured_s / 3600

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.selftest import judge
-from bench.clock import SystemClock, utc_now
+from bench.clock import Clock, SystemClock, utc_now
 from bench.doctor.diagnosis import diagnose
 from bench.errors import BenchError, RestoreError, SetupError
 from bench.experiment import Experiment
@@ -128,6 +128,14 @@ class _Watched:
             logs = pipe.with_name("log")
             self.captures += of_daemon(self.device.tool_environment, pipe, logs, self.mode.slug)
         return self.active.confirm(grants, identities)
+
+    def inspect(self) -> tuple[Evidence, ...]:
+        """Look at the device as the mode does."""
+        return self.active.inspect()
+
+    def await_idle(self, clock: Clock) -> None:
+        """Wait as the mode does."""
+        self.active.await_idle(clock)
 
 
 def _conduct(

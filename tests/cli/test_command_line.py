@@ -7,12 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench.cli import main
 
 FLAGS = ("--mode", "--plan", "--device", "--launcher", "--results", "--resume", "--seed", "--dry-run", "--quiet",
-         "--allow-reset")  # fmt: skip
+         "--allow-reset", "--lock-clocks")  # fmt: skip
 
 
 @pytest.fixture
@@ -70,6 +71,10 @@ REFUSALS = [
     (("--mode", "mig", "--device", "simulated:rtx-4090"), "has no MIG"),
     (("--mode", "mps", "--device", "cpu"), "cpu-shared"),
     (("--mode", "cpu-shared", "--device", "simulated"), "--device cpu"),
+    (("--lock-clocks", "1401", "--device", "simulated"), "1401 MHz is none of its clocks"),
+    (("--lock-clocks", "fast", "--device", "simulated"), "invalid megahertz value: 'fast'"),
+    (("--lock-clocks", "--device", "cpu"), "--lock-clocks is for GPUs"),
+    (("--resume", "elsewhere", "--lock-clocks"), "--lock-clocks"),
     (("--resume", "elsewhere"), "not the folder of a run"),
     (("--resume", "elsewhere", "--mode", "mps", "--seed", "0"), "--mode, --seed"),
 ]
@@ -243,3 +248,22 @@ def test_mode_status_of_an_untouched_device(place):
 def test_the_cpu_has_no_mode_to_look_at(place):
     for action in ("status", "restore"):
         assert place.run("mode", action, "--device", "cpu", program="-m bench").returncode == 0
+
+
+def test_a_clock_lock_is_found_kept_and_shown(place):
+    """The run finds its clock below what the heaviest mix sustains; what goes on takes it from the folder."""
+    done = place.run("--plan", place.plan, "--results", place.results, "--device", "simulated", "--quiet",
+                     "--lock-clocks")  # fmt: skip
+    assert done.returncode == 0
+    run = json.loads((place.run_folder / "run.json").read_text())
+    lock = run["clock_lock"]
+    assert (lock["sustained_mhz"], lock["sm_clock_mhz"], lock["mode"], lock["mix"]) == (1410, 1395, "mps", "pair")
+    assert "computes no slower" in lock["note"]
+    for trial, (record, _) in place.records().items():
+        assert record["device"]["sm_clock_lock_mhz"] == 1395
+        assert record["flags"] == [], trial
+    samples = pd.read_parquet(place.run_folder / "trials" / "b01-mps-pair" / "telemetry.parquet")
+    assert 1395 in set(samples["sm_clock_mhz"])
+    assert "clock_lock -" in place.driver_state()
+    again = place.run("--resume", place.run_folder, "--dry-run")
+    assert "SM clock: locked at 1395 MHz" in again.stdout

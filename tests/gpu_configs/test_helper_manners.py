@@ -15,6 +15,7 @@ ARGUMENTS = {
     "disable_mps.sh": ("--pipe-directory", "/tmp/gpu-configs-p"),
     "setup_mig.sh": ("--layout", "9:0,9:4", "--allow-reset"),
     "disable_mig.sh": ("--allow-reset",),
+    "lock_clocks.sh": ("--sm-mhz", "1395"),
     "status.sh": (),
 }
 

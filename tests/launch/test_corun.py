@@ -126,6 +126,22 @@ def test_a_job_that_is_lost_in_the_window_ends_the_others_and_is_named_first(lau
     assert not any(map(alive, launcher.pids))
 
 
+class Stepping(SystemClock):
+    """A host whose wall clock is set back by a quarter of a second at each look."""
+
+    def __init__(self):
+        self.offset_s = 0.0
+
+    def wall_offset_s(self):
+        self.offset_s -= 0.25
+        return self.offset_s
+
+
+def test_a_step_of_the_wall_clock_is_noted(launcher, tenant):
+    assert co_run(launcher, [tenant()], TIMING, Stepping(), lambda _: ()).clock_step_s == -0.25
+    assert abs(co_run(launcher, [tenant(name="b")], TIMING, SystemClock(), lambda _: ()).clock_step_s) < 0.05
+
+
 def test_what_a_lost_job_had_done_is_kept(launcher, tenant):
     result = run(launcher, [tenant("run-out-of-memory")])
     events = result.outcomes[0].events

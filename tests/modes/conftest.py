@@ -21,8 +21,8 @@ if [ $# -gt 0 ]; then said="$*"; else input=$(cat) && said="<<< $input"; fi
 echo "{tool} $said" >>{folder}/effects
 work() {{ if [ $# -gt 0 ]; then {real} "$@"; else echo "$input" | {real}; fi; }}
 case " $said " in
-*" -mig "* | *" -c "* | *" -cgi "* | *" -dci"* | *" -dgi"* | *" --set-timeslice "* | " -d "* | *"<<< quit"* \
-    | *"<<< sm_partition"*)
+*" -mig "* | *" -c "* | *" -lgc "* | *" -rgc "* | *" -cgi "* | *" -dci"* | *" -dgi"* \
+    | *" --set-timeslice "* | " -d "* | *"<<< quit"* | *"<<< sm_partition"*)
     n=0
     echo >>{folder}/count
     while read -r _; do n=$((n + 1)); done <{folder}/count
@@ -92,6 +92,8 @@ def _is_change(line: str) -> bool:
     words = (
         " -mig ",
         " -c ",
+        " -lgc ",
+        " -rgc",
         " -cgi ",
         " -dci",
         " -dgi",

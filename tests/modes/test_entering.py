@@ -239,6 +239,32 @@ def test_without_the_users_leave_nothing_is_reset(make_machine):
     assert machine.changes() == []
 
 
+LOCK, UNLOCK = f"{SMI} -lgc 1395,1395", f"{SMI} -rgc"
+
+
+def test_the_clock_is_locked_last_and_unlocked_first(machine, pair):
+    locked = replace(machine.switch, sm_clock_mhz=1395)
+    with entered(Mig(), locked) as active:
+        assert "clock_lock 1395,1395" in machine.state()
+        active.tenancy(pair)
+        (claim,) = [each for each in active.evidence if "clock" in each.claim]
+    assert (claim.expected, claim.grade) == (1395, Grade.REQUESTED_ONLY)
+    assert machine.changes() == [MIG_ON, LOCK, *CUT, UNLOCK, *CLEAR, MIG_OFF]
+    assert "clock_lock -" in machine.state()
+
+
+def test_a_lock_that_is_refused_is_not_undone(machine):
+    """Who may not lock may not unlock, and the device would never count as put back."""
+    machine.change(privileged=False)
+    with (
+        pytest.raises(ModeUnavailable, match="does not have permission"),
+        entered(Mps(), replace(machine.switch, sm_clock_mhz=1395)),
+    ):
+        pytest.fail("entered")
+    assert machine.changes() == [START, LOCK, QUIT]
+    assert Journal.read(machine.device) is None
+
+
 def test_hopper_turns_mig_on_without_a_reset(make_machine, pair):
     machine = make_machine("h100-80gb", allow_reset=False)
     with entered(Mig(), machine.switch) as active:

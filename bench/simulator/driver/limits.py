@@ -5,6 +5,7 @@ GPU that computes. Exit codes 4 and 255 are those of transcripts, 2 and 3 of the
 """
 
 from .arguments import USAGE, Answer, BadArgumentError
+from .models import Model
 from .query import BUS_ID
 from .settings import PERSISTENCE_WARNING
 from .state import DriverState
@@ -19,6 +20,15 @@ IN_USE = f"""The following GPUs could not be reset:
 application such as an X server, or a monitoring application such as another instance of nvidia-smi). Please \
 first kill all processes using this device and all compute applications running in the system.
 """
+
+
+LOWEST_MHZ, STEP_MHZ = 210, 15
+"""The steps in which SM clocks go; assumed for every board, as A100 and H100 have them."""
+
+
+def supported_clocks(model: Model) -> range:
+    """Return the SM clocks of a board in MHz, highest first."""
+    return range(model.max_sm_clock_mhz, LOWEST_MHZ - 1, -STEP_MHZ)
 
 
 def lock_clocks(state: DriverState, value: str) -> Answer:

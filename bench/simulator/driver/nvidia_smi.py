@@ -164,6 +164,17 @@ def _query_apps(request: Request, path: str) -> Answer:
     return query.compute_apps(DriverState.load(path), names, _form(request)), OK
 
 
+def _query_supported_clocks(request: Request, path: str) -> Answer:
+    from .limits import supported_clocks
+
+    names, form = request["query-supported-clocks"], _form(request)
+    if names not in ("gr", "graphics"):
+        raise BadArgumentError(f'Field "{names}" is not a valid field to query.\n')
+    unit = " MHz" if form.units else ""
+    rows = [f"{mhz}{unit}" for mhz in supported_clocks(DriverState.load(path).model)]
+    return "\n".join(["graphics [MHz]", *rows] if form.header else rows) + "\n", OK
+
+
 def _form(request: Request) -> query.Format:
     form = query.parse_format(request.get("format"))
     if form is None:
@@ -177,6 +188,7 @@ VIEWS = {
     "list": _list_devices,
     "query-gpu": _query_gpu,
     "query-compute-apps": _query_apps,
+    "query-supported-clocks": _query_supported_clocks,
 }
 SEES_A_LOST_GPU = {"version", "help-query-gpu", "query-gpu"}
 RENAMED_SINCE = 610

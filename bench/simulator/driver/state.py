@@ -6,10 +6,14 @@ keeps its imports few, because every call of a stand-in tool pays for them.
 
 from __future__ import annotations
 
-import os
+import posix  # what `os` is made of; importing all of that would cost each call of a tool a millisecond
 
 from .models import MODELS, Model, Profile
 from .row import Row, from_word, kinds, to_word
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
 
 FIRST_PID = 4194305
 """Above every `pid_max` that Linux allows (2^22): no signal to a modelled process can hit a real one."""
@@ -265,7 +269,7 @@ class DriverState:
         daemon = self.daemon_of(client)
         admit(self, client, daemon)
         if daemon is not None:
-            self.start_server(daemon, os.getuid())
+            self.start_server(daemon, posix.getuid())
         self.clients.append(client)
         return client
 
@@ -279,6 +283,8 @@ class DriverState:
 
 def create(path: str | os.PathLike[str], model: str, gpu_uuid: str) -> DriverState:
     """Write a fresh state for one GPU of `model` (a key of MODELS) at `path`, and return it."""
+    import os
+
     state = DriverState(MODELS[model].key, gpu_uuid)
     os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     _save(path, state)
@@ -290,7 +296,9 @@ class _Update:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
-        self._lock = os.open(f"{os.fspath(path)}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._lock = posix.open(
+            f"{posix.fspath(path)}.lock", posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o644
+        )
 
     def __enter__(self) -> DriverState:
         import fcntl
@@ -306,7 +314,7 @@ class _Update:
             if error is None and self._state.to_text() != self._before:
                 _save(self._path, self._state)
         finally:
-            os.close(self._lock)
+            posix.close(self._lock)
 
 
 def updated(path: str | os.PathLike[str]) -> _Update:
@@ -315,7 +323,7 @@ def updated(path: str | os.PathLike[str]) -> _Update:
 
 
 def _save(path: str | os.PathLike[str], state: DriverState) -> None:
-    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    temporary = f"{posix.fspath(path)}.{posix.getpid()}.tmp"
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(state.to_text())
-    os.replace(temporary, path)
+    posix.replace(temporary, path)
