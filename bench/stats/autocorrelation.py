@@ -82,7 +82,7 @@ def batch_means_interval(series: ArrayLike, batches: int = BATCHES, confidence: 
 
 
 def hac_half_width(series: ArrayLike, lags: int, confidence: float = 0.95) -> float | None:
-    """Return the half-width of the mean's normal interval with Bartlett weights; None with `lags` units or fewer."""
+    """Return half the mean's normal interval with Bartlett weights; None with `lags` units or fewer."""
     values = finite("series", series)
     n = len(values)
     if n <= max(lags, 1):
@@ -122,7 +122,7 @@ def block_length(series: ArrayLike) -> BlockLength | None:
 def stationary_bootstrap_half_width(
     series: ArrayLike, resamples: int = 1_999, confidence: float = 0.95, seed: int = 0
 ) -> float | None:
-    """Return half the width of the mean's percentile interval from resampled stretches; None like `block_length`."""
+    """Return half the mean's percentile interval from resampled stretches; None like `block_length`."""
     values, length = finite("series", series), block_length(series)
     if length is None:
         return None
@@ -167,4 +167,5 @@ def _stretches(n: int, mean_length: float, rng: np.random.Generator) -> np.ndarr
     origins = np.flatnonzero(begins)
     which = np.cumsum(begins) - 1
     places = rng.integers(n, size=len(origins))[which] + np.arange(n) - origins[which]
-    return (places % n).astype(np.intp)
+    indices: np.ndarray[tuple[int], np.dtype[np.intp]] = places % n
+    return indices

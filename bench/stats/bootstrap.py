@@ -1,6 +1,6 @@
-"""Resampled intervals, to stand beside the headline's t and never in its place: with few trials they are too short.
+"""Resampled intervals, to stand beside the headline's t, never in its place: with few trials they are too short.
 
-Coverage of a nominal 95 % interval of a mean is 83 % at 6 trials and 92 % at 20 (simulated; `docs/calibration.md`).
+A nominal 95 % interval of a mean covers 83 % at 6 trials and 92 % at 20 (simulated, see `docs/calibration.md`).
 
 Sources: Efron, JASA 82, 1987 (BCa); Kalibera & Jones, TR 4-12, arXiv:2007.10899 (two levels).
 """
@@ -18,18 +18,20 @@ from bench.stats.ratio import log_ratios
 
 RESAMPLES = 9_999
 
+Seed = int | np.random.Generator
+
 
 def bca_paired_ratio(
-    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES, seed: Seed = 0
 ) -> Interval:
-    """Return the geometric mean ratio of paired blocks with its BCa interval, a cross-check of `paired_log_ratio`."""
+    """Return the geometric mean ratio of paired blocks with its BCa interval, beside `paired_log_ratio`."""
     logs = log_ratios(a, b)
     mean = _bca((logs,), _mean, confidence, resamples, seed, noise=ROUNDING_NOISE)
     return Interval(exp(mean.value), exp(mean.low), exp(mean.high), mean.n, confidence, mean.no_variation)
 
 
 def bca_ratio_of_means(
-    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES, seed: Seed = 0
 ) -> Interval:
     """Return the ratio of means of two unpaired arms with its BCa interval; `n` counts the smaller arm."""
     arms = positive("a", a), positive("b", b)
@@ -37,7 +39,7 @@ def bca_ratio_of_means(
 
 
 def bca_ratio_of_medians(
-    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES, seed: Seed = 0
 ) -> Interval:
     """Return the ratio of medians likewise; jumpy in small samples, where `hodges_lehmann_ratio` is not."""
     arms = positive("a", a), positive("b", b)
@@ -45,7 +47,7 @@ def bca_ratio_of_medians(
 
 
 def two_level_ratio(
-    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+    a: ArrayLike, b: ArrayLike, confidence: float = 0.95, resamples: int = RESAMPLES, seed: Seed = 0
 ) -> Interval:
     """Return the ratio of means of nested data with a percentile interval: trials resampled, then units in them.
 
@@ -72,7 +74,7 @@ def _bca(
     statistic: Callable[..., Any],
     confidence: float,
     resamples: int,
-    seed: int,
+    seed: Seed,
     noise: float | None = None,
 ) -> Interval:
     n = min(len(arm) for arm in arms)

@@ -27,7 +27,7 @@ MAX_UNITS = 2_000
 """Longer series are averaged down to this many bins: the search takes quadratic time."""
 EQUIVALENT = 0.01
 """Segments whose means differ by less than this share of the last one's are one level."""
-VARIANCE_FLOOR = 1e-6
+VARIANCE_FLOOR = 1e-9
 """Added to the variance of the standardised series, so that equal neighbours do not look infinitely certain."""
 
 

@@ -1,7 +1,7 @@
 """What work costs: energy, money, memory, and the time of running jobs one after the other.
 
-Energy is that of the whole device and is never split between the tenants of a mix. Source of the products: Gonzalez
-& Horowitz, IEEE JSSC 31(9), 1996.
+Energy is that of the whole device and is never split between the tenants of a mix. Source of the products:
+Gonzalez & Horowitz, IEEE JSSC 31(9), 1996.
 """
 
 from dataclasses import dataclass

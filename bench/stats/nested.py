@@ -9,6 +9,7 @@ Source: Kalibera & Jones, ISMM 2013, doi:10.1145/2464157.2464160, in the correct
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -55,7 +56,7 @@ def best_repetitions(components: VarianceComponents, costs: Sequence[float]) -> 
     if len(costs) != len(components.unbiased):
         raise ValueError(f"{len(components.unbiased)} levels need as many costs, not {len(costs)}")
     levels = list(zip(costs, components.unbiased, strict=True))
-    return tuple(_repetitions(lower, upper) for lower, upper in zip(levels, levels[1:], strict=False))
+    return tuple(_repetitions(lower, upper) for lower, upper in pairwise(levels))
 
 
 def _repetitions(lower: tuple[float, float], upper: tuple[float, float]) -> float | None:

@@ -1,7 +1,8 @@
 """What queueing theory says a load generator and a server must show, and whether arrivals are what they claim.
 
-Rates are per second, times in seconds. Sources: Kleinrock, Queueing Systems I, 1975; Erlang, 1909 (M/D/1); Lindley,
-1952; Little, Operations Research 9, 1961; Fisher's dispersion test; Tene, "How NOT to measure latency" (2013).
+Rates are per second, times in seconds. Sources: Kleinrock, Queueing Systems I, 1975; Erlang, 1909 (M/D/1);
+Lindley, 1952; Little, Operations Research 9, 1961; Fisher's dispersion test; Tene, "How NOT to
+measure latency", 2013.
 """
 
 import math

@@ -37,7 +37,9 @@ def goodput(latencies: ArrayLike, objective: float, window_s: float) -> float:
     return float((_requests(latencies) <= objective).sum()) / window_s
 
 
-def krebs_isolation(quiet_before: float, quiet_after: float, noisy_before: float, noisy_after: float) -> float | None:
+def krebs_isolation(
+    quiet_before: float, quiet_after: float, noisy_before: float, noisy_after: float
+) -> float | None:
     """Return the quiet tenant's relative loss per relative growth of the noisy one's load; 0 is perfect isolation.
 
     "Quiet" is a cost such as p99, "noisy" a load. None when the load did not change, or either began at 0.
