@@ -49,6 +49,8 @@ class Segments:
     units: int
     bin_units: int
     """How many units were averaged into one point before the search."""
+    correlation: float
+    """Of neighbouring points around their level; above `MAX_CORRELATION` there were too few to average."""
 
     @property
     def steady_start(self) -> int:
@@ -86,9 +88,10 @@ def segments(series: ArrayLike) -> Segments | None:
     while True:
         bins = binned(values, bin_units)
         starts = change_points(bins)
-        if len(bins) < 2 * MIN_UNITS or _residual_correlation(bins, starts) <= MAX_CORRELATION:
+        correlation = _residual_correlation(bins, starts)
+        if len(bins) < 2 * MIN_UNITS or correlation <= MAX_CORRELATION:
             means = tuple(float(part.mean()) for part in np.split(bins, starts[1:]))
-            return Segments(tuple(bin_units * s for s in starts), means, len(values), bin_units)
+            return Segments(tuple(bin_units * s for s in starts), means, len(values), bin_units, correlation)
         bin_units *= 2
 
 
@@ -97,9 +100,12 @@ def change_points(series: ArrayLike, penalty: float | None = None) -> list[int]:
 
     `penalty` is what one more segment costs in minus twice the log-likelihood; 15 ln n by default.
     """
-    z = _standardised(finite("series", series))
-    n = len(z)
-    each = PENALTY_PER_LOG_UNIT * math.log(max(n, 2)) if penalty is None else penalty
+    values = finite("series", series)
+    n = len(values)
+    if n < 2:
+        return [0]
+    z = _standardised(values)
+    each = PENALTY_PER_LOG_UNIT * math.log(n) if penalty is None else penalty
     sums, squares = (np.concatenate(([0.0], np.cumsum(power))) for power in (z, z**2))
     best = np.full(n + 1, np.inf)
     best[0] = -each
@@ -160,4 +166,4 @@ def _trace(origin: np.ndarray[tuple[int], np.dtype[np.intp]], n: int) -> list[in
     while stop > 0:
         stop = int(origin[stop])
         starts.append(stop)
-    return starts[::-1] or [0]
+    return starts[::-1]

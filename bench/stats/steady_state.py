@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from bench.stats.autocorrelation import autocorrelations, dependence
-from bench.stats.changepoint import MIN_UNITS, Behaviour, Segments, outliers, segments
-from bench.stats.checks import Vector, finite
+from bench.stats.changepoint import MAX_CORRELATION, MIN_UNITS, Behaviour, Segments, outliers, segments
+from bench.stats.checks import Vector, finite, not_negative
 from bench.stats.truncation import mser5
 
 MAX_DRIFT = 0.01
@@ -52,7 +52,9 @@ class WindowVerdict:
     """What the detectors say about one tenant's window."""
 
     behaviour: Behaviour | None
-    """None, like `steady`, when there are too few units to judge."""
+    """None, like `steady`, when there are too few units to judge: fewer than 30, or so dependent that they cannot
+    be averaged into enough independent ones.
+    """
     steady: bool | None
     reasons: tuple[str, ...]
     """Why it is not steady, or could not be judged; empty when it is steady."""
@@ -72,19 +74,19 @@ class WindowVerdict:
 def judge_window(durations: ArrayLike) -> WindowVerdict:
     """Judge the durations of a window's units in order: steps, batches, or medians of one-second bins.
 
-    Costs, not rates: a warm-up is what starts slower. Zero or negative durations are refused by ValueError.
+    Costs, not rates: a warm-up is what starts slower. Durations below zero are refused by ValueError.
     """
-    values = finite("durations", durations)
+    values = not_negative("durations", durations)
     labelled = outliers(values)
     calm = _without(values, labelled)
-    levels = segments(calm)
-    drift = _binned_drift(calm) if levels else None
-    reasons = _reasons(levels, drift) if levels else (f"{len(values)} units, {MIN_UNITS} are needed",)
+    levels, drift = segments(calm), _binned_drift(calm)
+    undecided = _undecided(levels, len(values))
+    failing = _failing(levels, drift) if levels and not undecided else ()
     cut, effect, correlation = mser5(calm), dependence(values), autocorrelations(values, 1)
     return WindowVerdict(
-        behaviour=levels.behaviour if levels else None,
-        steady=not reasons if levels else None,
-        reasons=reasons,
+        behaviour=levels.behaviour if levels and not undecided else None,
+        steady=None if undecided else not failing,
+        reasons=undecided or failing,
         units=len(values),
         start_up_units=cut.units if cut else None,
         drift=drift.relative if drift else None,
@@ -94,7 +96,16 @@ def judge_window(durations: ArrayLike) -> WindowVerdict:
     )
 
 
-def _reasons(levels: Segments, drift: Drift | None) -> tuple[str, ...]:
+def _undecided(levels: Segments | None, units: int) -> tuple[str, ...]:
+    """Return why nothing can be said; a level that seems flat may be long turns seen too briefly."""
+    if levels is None:
+        return (f"{units} units, {MIN_UNITS} are needed",)
+    if levels.behaviour is Behaviour.FLAT and levels.correlation > MAX_CORRELATION:
+        return (f"neighbours correlate by {levels.correlation:.2f}, and {units} units are too few to average",)
+    return ()
+
+
+def _failing(levels: Segments, drift: Drift | None) -> tuple[str, ...]:
     if levels.behaviour is Behaviour.NO_STEADY_STATE:
         return (f"no level holds: the last one begins at unit {levels.steady_start} of {levels.units}",)
     if levels.behaviour is not Behaviour.FLAT:
@@ -107,13 +118,16 @@ def _reasons(levels: Segments, drift: Drift | None) -> tuple[str, ...]:
 def _without(values: Vector, labelled: list[int]) -> Vector:
     """Return the series with outliers replaced by its median, so that the rest keeps its place."""
     calm = values.copy()
-    calm[labelled] = np.median(values)
+    if labelled:
+        calm[labelled] = np.median(values)
     return calm
 
 
 def _binned_drift(values: Vector) -> Drift | None:
     parts = np.array_split(values, DRIFT_BINS)
     middles = np.cumsum([len(part) for part in parts]) - [len(part) / 2 for part in parts]
+    if len(values) < MIN_UNITS:
+        return None
     drift = theil_sen_drift([part.mean() for part in parts], middles, DRIFT_CONFIDENCE)
     if not drift:
         return None
