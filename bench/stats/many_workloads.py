@@ -31,6 +31,8 @@ class Friedman:
 def friedman(values: ArrayLike, *, higher_is_better: bool) -> Friedman | None:
     """Rank modes (columns) within each workload (row); None below two workloads or two modes."""
     table = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(table).all():
+        raise ValueError("every workload needs a value in every mode; leave out those that miss one")
     if table.ndim != 2 or min(table.shape) < 2:
         return None
     ranks = stats.rankdata(-table if higher_is_better else table, axis=1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from bench.stats.checks import finite, fraction, same_length
+from bench.stats.checks import finite, fraction, positive, same_length
 from bench.stats.interval import Interval, t_quantile
 
 FIRST_LOOK = 10
@@ -31,9 +31,9 @@ def fixed_n(
 ) -> float | None:
     """Return how many runs bring the half-width down to a share of the mean, not yet rounded up.
 
-    None below two pilot runs.
+    None below two pilot runs, and for a mean of 0, which nothing can be relative to.
     """
-    if pilot_n < 2:
+    if pilot_n < 2 or not mean:
         return None
     return (t_quantile(pilot_n - 1, confidence) * sd / (relative_half_width * abs(mean))) ** 2
 
@@ -66,6 +66,7 @@ def stein_plan(
     For ratios give log-ratios and ln(1 + target), for a mean the target times the pilot's mean.
     """
     values = finite("pilot", pilot)
+    positive("half_width", half_width)
     if len(values) < 2:
         return None
     sd = float(values.std(ddof=1))
@@ -99,8 +100,14 @@ def next_look(n: int, half_width: float | None, target: float, cap: int) -> int 
 
 
 def power(ratio: float, log_sd: float, n: float, alpha: float = 0.05) -> float:
-    """Return the chance that `n` blocks show a true `ratio`, when log-ratios spread by `log_sd` between blocks."""
+    """Return the chance that `n` blocks show a true `ratio`, when log-ratios spread by `log_sd` between blocks.
+
+    0 below two blocks, where there is no test.
+    """
     fraction("alpha", alpha)
+    positive("log_sd", log_sd)
+    if n < 2:
+        return 0.0
     df, shift = n - 1, abs(math.log(ratio)) / log_sd * math.sqrt(n)
     critical = t_quantile(df, 1 - alpha)
     # scipy answers NaN, not 0, far below the noncentral t's mass
@@ -109,8 +116,11 @@ def power(ratio: float, log_sd: float, n: float, alpha: float = 0.05) -> float:
 
 
 def blocks_to_see(ratio: float, log_sd: float, chance: float = 0.9, alpha: float = 0.05) -> float | None:
-    """Return how many blocks show a true `ratio` with this chance, not yet rounded up; None beyond any study."""
-    if ratio == 1 or power(ratio, log_sd, MOST_BLOCKS, alpha) < chance:
+    """Return how many blocks show a true `ratio` with this chance, not yet rounded up.
+
+    None beyond any study, and without a spread to reckon with.
+    """
+    if ratio == 1 or not log_sd or power(ratio, log_sd, MOST_BLOCKS, alpha) < chance:
         return None
     if power(ratio, log_sd, 2, alpha) >= chance:
         return 2.0
@@ -118,11 +128,13 @@ def blocks_to_see(ratio: float, log_sd: float, chance: float = 0.9, alpha: float
 
 
 def visible_ratio(n: int, log_sd: float, chance: float = 0.9, alpha: float = 0.05) -> float | None:
-    """Return the smallest ratio above 1 that `n` blocks show with this chance; None below two blocks.
+    """Return the smallest ratio above 1 that `n` blocks show with this chance.
+
+    None below two blocks, and without a spread to reckon with.
 
     "This study could have seen a difference of x %": x = 100 (ratio - 1).
     """
-    if n < 2:
+    if n < 2 or not log_sd:
         return None
     # beyond this shift the noncentral t lies above its critical value for certain
     furthest = log_sd * (t_quantile(n - 1, 1 - alpha) + 40) / math.sqrt(n)
@@ -138,5 +150,7 @@ def order_drift_bias(order: str, drift: ArrayLike) -> float:
     """
     slots, values = np.array(list(order)), finite("drift", drift)
     same_length(order=slots, drift=values)
+    if len(set(order)) != 2:
+        raise ValueError(f"the bias is that of two modes against each other, not of {order!r}")
     first, second = sorted(set(order))
     return float(values[slots == second].mean() - values[slots == first].mean())

@@ -20,6 +20,9 @@ from bench.stats.checks import Vector, positive, same_length
 MIN_CLIENT_COUNTS = 6
 """Different numbers of clients that a fit needs, 1 among them."""
 
+CLEAR = 2
+"""A parameter is called above 0 from so many standard errors on."""
+
 
 @dataclass(frozen=True)
 class ScalingFit:
@@ -40,13 +43,14 @@ class ScalingFit:
 
     @property
     def peak_clients(self) -> float | None:
-        """The number of clients with the most throughput; None where it only ever grows."""
-        return math.sqrt((1 - self.alpha) / self.beta) if self.beta > 0 else None
+        """The number of clients with the most throughput; None where beta is not clearly above 0."""
+        clear = self.beta_error is not None and self.beta > CLEAR * self.beta_error
+        return math.sqrt((1 - self.alpha) / self.beta) if clear else None
 
     @property
     def limit(self) -> float | None:
-        """What throughput can never exceed if only contention counts; None without contention."""
-        return self.gamma / self.alpha if self.alpha > 0 else None
+        """What throughput can never exceed if only contention counts; None where alpha is not clearly above 0."""
+        return self.gamma / self.alpha if self.alpha > CLEAR * self.alpha_error else None
 
 
 def usl_fit(clients: ArrayLike, throughput: ArrayLike) -> ScalingFit | None:

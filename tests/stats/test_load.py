@@ -80,6 +80,13 @@ def test_usl_recovers_its_own_law_and_refuses_few_counts() -> None:
     assert amdahl_fit([1, 1, 2, 2, 3, 3], [1, 1, 2, 2, 3, 3]) is None
 
 
+def test_what_only_grows_has_neither_peak_nor_limit() -> None:
+    n = np.arange(1, 9)
+    fit = usl_fit(n, 2 * n * np.tile([1.01, 0.99], 4))
+    assert fit is not None
+    assert (fit.peak_clients, fit.limit) == (None, None)
+
+
 def test_amdahl_has_no_peak() -> None:
     n = np.arange(1, 9)
     fit = amdahl_fit(n, 2 * n / (1 + 0.1 * (n - 1)) * np.tile([1.01, 0.99], 4))

@@ -40,6 +40,7 @@ def test_stein_never_plans_fewer_than_the_pilot_nor_more_than_the_cap() -> None:
 def test_too_small_a_pilot_plans_nothing() -> None:
     assert stein_plan([1.0], half_width=0.05) is None
     assert fixed_n(1.0, 0.1, 1, 0.05) is None
+    assert fixed_n(0.0, 0.1, 6, 0.05) is None
     plan = stein_plan([1.0, 1.1], half_width=0.05)
     assert plan is not None
     assert stein_interval(plan, [1.0]).low is None
@@ -82,11 +83,16 @@ def test_what_no_study_can_see() -> None:
     assert blocks_to_see(1.000001, 0.5) is None
     assert blocks_to_see(100.0, 0.001) == 2
     assert visible_ratio(1, 0.02) is None
+    assert visible_ratio(10, 0.0) is None
+    assert blocks_to_see(1.02, 0.0) is None
+    assert power(1.02, 0.02, 1) == 0
     assert visible_ratio(2, 0.02) == pytest.approx(1.345, abs=0.001)
 
 
 def test_order() -> None:
     assert order_drift_bias("ABBA", [0.0, 1.0, 2.0, 3.0]) == 0
+    with pytest.raises(ValueError, match="two modes"):
+        order_drift_bias("AAA", [0.0, 1.0, 2.0])
     with pytest.raises(ValueError, match="lengths differ"):
         order_drift_bias("ABBA", [0.0, 1.0])
 

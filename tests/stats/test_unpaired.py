@@ -71,6 +71,8 @@ def test_arms_without_variation() -> None:
         warnings.simplefilter("error")
         assert fieller_ratio(same, [1.0, 1.0]).no_variation
         assert bca_ratio_of_means(same, [1.0, 1.0]).no_variation
+        hardly = bca_ratio_of_medians([1.0, 1.0, 1.0, 1.0, 5.0], [1.0, 1.0, 1.0, 1.0, 2.0])
+    assert (hardly.value, hardly.low, hardly.no_variation) == (1.0, None, False)
 
 
 def test_bca_of_pairs_stands_beside_t() -> None:
