@@ -164,3 +164,12 @@ def test_design_effect_counts_clumps() -> None:
     assert design_effect(clumped, batches=100) == pytest.approx(10, rel=0.4)
     assert design_effect([True] * 100) is None
     assert design_effect([True] * 5) is None
+
+
+def test_usl_of_specsdm91() -> None:
+    """R, package usl: alpha 2.773e-02 (9.122e-03), beta 1.044e-04 (1.988e-05), gamma 90.0 (14.21), peak 96.52."""
+    fit = usl_fit([1, 18, 36, 72, 108, 144, 216], [64.9, 995.9, 1652.4, 1853.2, 1828.9, 1775.0, 1702.2])
+    assert fit is not None
+    assert (fit.alpha, fit.beta, fit.gamma) == pytest.approx((2.773e-2, 1.044e-4, 90.0), rel=1e-3)
+    assert (fit.alpha_error, fit.beta_error) == pytest.approx((9.122e-3, 1.988e-5), rel=1e-3)
+    assert (fit.gamma_error, fit.peak_clients) == pytest.approx((14.21, 96.52), rel=1e-3)

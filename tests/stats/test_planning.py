@@ -110,3 +110,13 @@ def test_nested_repetitions() -> None:
     steady = variance_components([[1.0, 1.0], [2.0, 2.0]])
     assert steady is not None
     assert best_repetitions(steady, (1, 10)) == (1.0,)
+
+
+def test_the_worked_example_of_kalibera_and_jones() -> None:
+    components = variance_components([[[9, 5], [8, 3]], [[10, 6], [7, 11]], [[1, 12], [2, 4]]])
+    assert components is not None
+    assert components.biased == pytest.approx((16.5, 2.583333, 3.5625), rel=1e-6)
+    assert components.unbiased == pytest.approx((16.5, -5.666667, 2.270833), rel=1e-6)
+    nested = variance_components([[[3, 4, 3], [1.2, 3.1, 3]], [[0.2, 1, 1.5], [1, 2, 3]]])
+    assert nested is not None
+    assert best_repetitions(nested, (3, 20, 100)) == pytest.approx((4.293660, 1.302286), rel=1e-6)

@@ -128,3 +128,16 @@ def test_a_start_up_that_fills_the_series_is_no_valid_truncation() -> None:
     cut = mser5(np.linspace(2, 1, 200))
     assert cut is not None
     assert not cut.valid
+
+
+def test_ljung_box_is_that_of_r() -> None:
+    """R, Box.test: X-squared = 34.40047747, p = 1.98149865e-06."""
+    series = [10, 11, 12, 11, 10, 9, 8, 9, 10, 11, 12, 13, 12, 11, 10, 9, 8, 7, 8, 9]
+    assert ljung_box_p(series, 5) == pytest.approx(1.98149865e-6)
+
+
+def test_a_trend_is_the_median_of_slopes() -> None:
+    drift = theil_sen_drift([10.0, 10.02, 10.01, 10.03, 10.04, 10.03, 10.06, 10.05, 10.07, 10.08])
+    assert drift is not None
+    assert (drift.slope, drift.low, drift.high) == pytest.approx((0.008, 0.006, 0.01))
+    assert drift.relative == pytest.approx(0.0071748879)

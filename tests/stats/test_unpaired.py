@@ -7,7 +7,7 @@ from scipy import stats
 
 from bench.stats.bootstrap import bca_paired_ratio, bca_ratio_of_means, bca_ratio_of_medians, two_level_ratio
 from bench.stats.equivalence import Reproduction, tost_paired, tost_published, tost_unpaired
-from bench.stats.many_workloads import critical_difference, friedman
+from bench.stats.many_workloads import critical_difference, friedman, friedman_of_ranks
 from bench.stats.ranks import a12, brunner_munzel_p, cliffs_delta, hodges_lehmann, hodges_lehmann_ratio
 from bench.stats.unpaired import fieller_ratio, welch_log_ratio
 
@@ -156,3 +156,16 @@ def test_friedman_on_two_workloads_claims_nothing() -> None:
     assert result.p_value == pytest.approx(1 / 6)
     assert friedman([[1.0, 2.0]], higher_is_better=False) is None
     assert critical_difference(4, 9) is None
+
+
+def test_friedman_of_demsar() -> None:
+    result = friedman_of_ranks([3.143, 2.0, 2.893, 1.964], 14)
+    assert (result.chi_squared, result.f) == pytest.approx((9.28, 3.69), abs=0.005)
+    assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+
+
+def test_equivalence_with_a_published_number() -> None:
+    """R: one-sided t tests on logarithms give 1.7554e-09 and 2.86418e-06; 90 % interval 1.014917 to 1.027023."""
+    test = tost_published(B, 640)
+    assert (test.p_lower, test.p_upper) == pytest.approx((1.7554e-9, 2.86418e-6), rel=1e-4)
+    assert (test.interval.low, test.interval.high) == pytest.approx((1.014917, 1.027023), abs=1e-6)
