@@ -25,6 +25,7 @@ def test_stein_plans_from_the_pilot_and_keeps_its_spread() -> None:
     interval = stein_interval(plan, [1.0, 5.0] * (plan.n // 2) + [1.0] * (plan.n % 2))
     assert interval.half_width is not None
     assert interval.half_width <= 0.05
+    assert interval.half_width == pytest.approx(2.5705818366 * plan.pilot_sd / math.sqrt(plan.n))
 
 
 def test_stein_never_plans_fewer_than_the_pilot_nor_more_than_the_cap() -> None:

@@ -38,6 +38,19 @@ def test_each_reason_says_where() -> None:
     assert drifting.reasons[0].startswith("drifts by +")
 
 
+def test_a_start_up_that_fills_half_the_window_leaves_no_level() -> None:
+    late = judge_window(1 + noise(300) + 0.2 * (np.arange(300) < 200))
+    assert late.behaviour is Behaviour.NO_STEADY_STATE
+    assert late.reasons == ("no level holds: the last one begins at unit 200 of 300",)
+
+
+def test_a_trend_within_the_noise_is_no_drift() -> None:
+    verdict = judge_window(1 + noise(60, 0.2))
+    assert verdict.drift is not None
+    assert abs(verdict.drift) > 0.01
+    assert verdict.steady
+
+
 def test_the_scale_does_not_matter() -> None:
     series = 1 + noise(300) + 0.2 * (np.arange(300) < 60)
     assert judge_window(1e-4 * series).reasons == judge_window(1e6 * series).reasons

@@ -43,6 +43,9 @@ def test_a_denominator_that_may_be_zero_has_no_finite_interval() -> None:
     assert interval.value is not None
     assert (interval.low, interval.high) == (None, None)
     assert fieller_ratio([1.0, 2.0], [-1.0, 1.0]).value is None
+    barely = stats.ttest_1samp([0.3, 0.9, 1.4, 0.2], 0).pvalue
+    assert 0.05 < barely < 0.1
+    assert fieller_ratio([5.0, 5.1, 4.9, 5.0], [0.3, 0.9, 1.4, 0.2]).low is None
 
 
 @pytest.mark.parametrize("ratio", [fieller_ratio, bca_ratio_of_means, bca_ratio_of_medians, hodges_lehmann_ratio])
