@@ -1,5 +1,7 @@
 """Tests that assume less than the headline's t, to stand beside it on the same blocks."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
@@ -41,3 +43,10 @@ def smallest_possible_p(n: int) -> float:
     if n < 1:
         raise ValueError(f"a test needs at least one block, not {n}")
     return float(2.0 ** (1 - n))
+
+
+def smallest_possible_rank_sum_p(m: int, n: int) -> float:
+    """Return the smallest two-sided p that any rank or permutation test of two unpaired arms can reach."""
+    if min(m, n) < 1:
+        raise ValueError(f"both arms need a run, not {m} and {n}")
+    return min(1.0, 2 / math.comb(m + n, n))

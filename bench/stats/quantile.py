@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
-from bench.stats.checks import fraction
+from bench.stats.checks import finite, fraction
+from bench.stats.interval import Interval
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,45 @@ def bounding_ranks(n: int, p: float, confidence: float = 0.95) -> Ranks:
     miss = (1 - fraction("confidence", confidence)) / 2
     low, high = (int(stats.binom.ppf(tail, n, p)) for tail in (miss, 1 - miss))
     return Ranks(low if low >= 1 else None, high + 1 if high < n else None)
+
+
+def quantile_interval(x: ArrayLike, p: float, confidence: float = 0.95) -> Interval:
+    """Return the nearest-rank quantile `p` of independent samples between the samples of `bounding_ranks`.
+
+    A limit is None where the sample is too small for that side. Latencies behind a queue are not independent:
+    with 10,000 of them at 80 % load this 95 % interval covers 17 % (simulated).
+    """
+    samples = np.sort(np.asarray(x, dtype=np.float64))
+    n = len(samples)
+    if not n:
+        return Interval(None, None, None, 0, confidence)
+    ranks = bounding_ranks(n, p, confidence)
+    low, high = (None if rank is None else float(samples[rank - 1]) for rank in (ranks.low, ranks.high))
+    return Interval(nearest_rank(samples, p), low, high, n, confidence)
+
+
+def harrell_davis(x: ArrayLike, p: float) -> float | None:
+    """Return a smooth quantile of a small sample (Harrell & Davis, Biometrika 69, 1982); None without samples.
+
+    Not for tails: at p99 with fewer than about 500 samples it is mostly the maximum.
+    """
+    samples = np.sort(finite("x", x))
+    n = len(samples)
+    if not n:
+        return None
+    edges = special.betainc((n + 1) * fraction("p", p), (n + 1) * (1 - p), np.arange(n + 1) / n)
+    return float(np.diff(edges) @ samples)
+
+
+def design_effect(over_limit: ArrayLike, batches: int = 20) -> float | None:
+    """Return how many times more samples are needed because neighbours share their fate.
+
+    `over_limit` says of each request in order whether it was too slow. The result is the variance of the count
+    over `batches` stretches, divided by that of independent requests; None with fewer requests than batches,
+    or where all of them or none was too slow.
+    """
+    late = np.asarray(over_limit, dtype=bool)
+    length = len(late) // batches
+    counts = late[: length * batches].reshape(batches, length).sum(axis=1)
+    share = counts.mean() / length if length else 0.0
+    return float(counts.var(ddof=1) / (length * share * (1 - share))) if 0 < share < 1 else None

@@ -1,8 +1,6 @@
-"""Published and computed numbers of the reference oracle, where the shared folder is at hand."""
+"""Published and computed numbers of the reference oracle (`conftest.py`); the other files have the rest of it."""
 
-import json
-import os
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,24 +20,15 @@ from bench.stats.quantile import bounding_ranks, minimum_count, nearest_rank
 from bench.stats.ratio import paired_log_ratio
 from bench.stats.rounding import with_half_width
 
-ROOT = Path(__file__).parents[2]
-ORACLE = Path(os.environ.get("BENCH_SHARED", ROOT.parent / "shared")) / "reference" / "stat_fixtures.json"
-
-pytestmark = pytest.mark.skipif(not ORACLE.exists(), reason=f"no reference fixtures at {ORACLE}")
-
-
-def fixture(name: str) -> tuple[dict[str, Any], Any]:
-    """Return input and expectation of one fixture."""
-    found = next(entry for entry in json.loads(ORACLE.read_text())["fixtures"] if entry["id"] == name)
-    return found["input"], found["expected"]
+Oracle = Callable[[str], tuple[dict[str, Any], Any]]
 
 
 def close(expected: Any) -> Any:
     return pytest.approx(expected, rel=1e-6)
 
 
-def test_colocation_basic() -> None:
-    given, expected = fixture("colocation_basic")
+def test_colocation_basic(oracle: Oracle) -> None:
+    given, expected = oracle("colocation_basic")
     progress = [
         normalised_progress(shared, solo) for shared, solo in zip(given["coloc"], given["solo"], strict=True)
     ]
@@ -54,8 +43,8 @@ def test_colocation_basic() -> None:
     assert jain(progress) == close(expected["jain"])
 
 
-def test_slowdown_decomposition() -> None:
-    given, expected = fixture("slowdown_decomposition")
+def test_slowdown_decomposition(oracle: Oracle) -> None:
+    given, expected = oracle("slowdown_decomposition")
     split = split_slowdown(given["full_gpu_solo"], given["slice_solo"], given["slice_coloc"])
     assert split.partition == close(expected["S_partition"])
     assert split.interference == close(expected["S_interference"])
@@ -63,8 +52,8 @@ def test_slowdown_decomposition() -> None:
     assert split.isolation == close(expected["isolation_index"])
 
 
-def test_paired_log_ratio() -> None:
-    given, expected = fixture("paired_log_ratio")
+def test_paired_log_ratio(oracle: Oracle) -> None:
+    given, expected = oracle("paired_log_ratio")
     interval = paired_log_ratio(given["A"], given["B"])
     assert interval.ratio == close(expected["gm_ratio"])
     assert [interval.low, interval.high] == close(expected["ci"])
@@ -73,22 +62,22 @@ def test_paired_log_ratio() -> None:
     assert sign_flip_p(given["A"], given["B"]) == close(expected["signflip_p"])
 
 
-def test_smallest_possible_p() -> None:
-    _, expected = fixture("smallest_possible_p")
+def test_smallest_possible_p(oracle: Oracle) -> None:
+    _, expected = oracle("smallest_possible_p")
     signed_rank = expected["wilcoxon_signed_rank_two_sided"]
     assert {n: smallest_possible_p(int(n)) for n in signed_rank} == close(signed_rank)
 
 
-def test_holm() -> None:
-    given, expected = fixture("holm")
+def test_holm(oracle: Oracle) -> None:
+    given, expected = oracle("holm")
     adjusted = holm(given["p"])
     assert adjusted == close(expected["holm"])
     assert [p is not None and p < 0.05 for p in adjusted] == expected["reject_holm"]
     assert benjamini_hochberg(given["p"]) == close(expected["bh"])
 
 
-def test_min_n_for_quantile_bound() -> None:
-    _, expected = fixture("min_n_for_quantile_bound")
+def test_min_n_for_quantile_bound(oracle: Oracle) -> None:
+    _, expected = oracle("min_n_for_quantile_bound")
     counts = {
         "p95_c95": minimum_count(0.95, two_sided=False),
         "p99_c95": minimum_count(0.99, two_sided=False),
@@ -100,13 +89,13 @@ def test_min_n_for_quantile_bound() -> None:
     assert counts == expected
 
 
-def test_harrell_davis() -> None:
-    given, expected = fixture("harrell_davis")
+def test_harrell_davis(oracle: Oracle) -> None:
+    given, expected = oracle("harrell_davis")
     assert [nearest_rank(given["x"], p) for p in given["p"]] == close(expected["inverted_cdf"])
 
 
-def test_quantile_ci_ranks() -> None:
-    _, expected = fixture("quantile_ci_ranks")
+def test_quantile_ci_ranks(oracle: Oracle) -> None:
+    _, expected = oracle("quantile_ci_ranks")
     table = {key: value for key, value in expected.items() if key.startswith("n")}
     assert len(table) == 16
     for key, value in table.items():
@@ -115,6 +104,6 @@ def test_quantile_ci_ranks() -> None:
         assert (ranks.low, ranks.high) == (value["l"], value["u"]), key
 
 
-def test_rounding() -> None:
-    given, expected = fixture("rounding")
+def test_rounding(oracle: Oracle) -> None:
+    given, expected = oracle("rounding")
     assert [with_half_width(*pair) for pair in given["pairs"]] == expected["text"]

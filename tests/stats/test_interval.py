@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from bench.stats.interval import geometric_mean_interval, mean_interval
+from bench.stats.interval import geometric_mean_interval, harmonic_mean, mean_interval
 
 COVERED_LEAST, COVERED_MOST = 1862, 1937
 """Binomial(2000, 0.95) leaves this span with a chance of 0.01 %."""
@@ -72,3 +72,9 @@ def test_coverage_over_seeded_lognormal_trials(n: int) -> None:
     intervals = [geometric_mean_interval(trials) for trials in campaigns]
     covered = sum(i.low <= 100 <= i.high for i in intervals if i.low is not None and i.high is not None)
     assert COVERED_LEAST <= covered <= COVERED_MOST
+
+
+def test_rates_over_equal_work_have_the_harmonic_mean() -> None:
+    """Three runs of 100 Gflop in 10, 100 and 40 s are 2 Gflop/s, not 4.5 (Hoefler & Belli, 2015)."""
+    assert harmonic_mean([10.0, 1.0, 2.5]) == pytest.approx(2.0)
+    assert harmonic_mean([]) is None

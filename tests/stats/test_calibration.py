@@ -1,0 +1,54 @@
+"""The smaller version of `benchmarks/calibrate_statistics.py`."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "benchmarks" / "calibrate_statistics.py"
+SCALE = 0.1
+"""Of the published simulations; bootstraps and A/A campaigns among them."""
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("calibrate_statistics", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = script  # its dataclasses look themselves up
+    spec.loader.exec_module(script)
+    return script
+
+
+CALIBRATION = load()
+HEADLINES = [
+    check
+    for check in CALIBRATION.checks()
+    if check.trials in {"6", "10", "pilot 6", "10 to 40", "100 units"}
+    and not any(word in check.promise for word in ("BCa", "A12", "two levels", "detected", "median"))
+]
+
+
+@pytest.mark.parametrize("check", HEADLINES, ids=lambda check: f"{check.promise}, n = {check.trials}")
+def test_a_promise_is_kept(check: object) -> None:
+    outcome = check.outcome(SCALE)  # type: ignore[attr-defined]
+    assert outcome.kept, f"{outcome.hits} of {outcome.sims}"
+
+
+@pytest.mark.parametrize("promise", ["paired ratio, BCa", "A12, Brunner-Munzel"])
+def test_what_promises_too_much_is_found_out(promise: str) -> None:
+    check = next(check for check in CALIBRATION.checks() if (check.promise, check.trials) == (promise, "6"))
+    outcome = check.outcome(SCALE)
+    assert not outcome.kept
+    assert outcome.rate < 0.92
+
+
+def test_the_published_table_is_that_of_the_script() -> None:
+    page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
+    assert page.startswith(CALIBRATION.HEAD)
+    promised = [(check.promise, check.trials) for check in CALIBRATION.checks()]
+    rows = [tuple(row.strip("| ").split(" | ")[:2]) for row in page.splitlines() if row.startswith("| ")][1:]
+    assert rows == promised
