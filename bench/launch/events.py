@@ -52,7 +52,7 @@ class Steps:
 
 @dataclass(frozen=True)
 class Requests:
-    """Requests in the order in which they ended; `sent_s` is NaN where nothing was sent, `status` ok or why not."""
+    """Requests in the order in which they ended; `sent_s` is NaN where never sent, `status` ok or why not."""
 
     scheduled_s: npt.NDArray[np.float64]
     sent_s: npt.NDArray[np.float64]

@@ -66,7 +66,12 @@ def queue() -> Callable[..., QueueWire]:
 @pytest.fixture
 def exponential() -> Callable[[float, int], Callable[[], float]]:
     """Give exponential service times by rate and seed."""
-    return lambda rate_per_s, seed: lambda draw=random.Random(seed): draw.expovariate(rate_per_s)
+
+    def made(rate_per_s: float, seed: int) -> Callable[[], float]:
+        draw = random.Random(seed)
+        return lambda: draw.expovariate(rate_per_s)
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -165,7 +165,9 @@ class HttpPool:
             self._lose(connection, CLOSED)
 
     def _lose(self, connection: Connection, status: str) -> None:
-        """End a request together with its connection."""
+        """End a request together with its connection; one that was refused was never sent."""
+        if status == REFUSED and connection.request:
+            connection.request.sent_s = None
         self._renew(connection)
         self._end(connection, status)
 

@@ -46,7 +46,7 @@ class MaxRate:
     rate_per_s: float | None
     lowest_failing_per_s: float | None
     attainment: float | None
-    attainment_interval: tuple[float, float] | None  # 95 %, over the confirmation runs
+    attainment_interval: tuple[float, float] | None  # 95 %, over five confirmation runs or more
     client_fault: str | None  # the client's fault at the lowest failing rate: then the server may do more
     probes: tuple[Probe, ...]
 
@@ -104,7 +104,7 @@ class Search:
             rate_per_s,
             lowest.rate_per_s if lowest else None,
             fmean(attained) if attained else None,
-            mean_interval(attained) if len(attained) > 1 else None,
+            mean_interval(attained) if len(attained) >= 5 else None,
             lowest.client_fault if lowest else None,
             tuple(self.probes),
         )
