@@ -152,6 +152,7 @@ class Job:
 
         `details` are whatever else a reader of the record will want, as JSON takes it.
         """
+        self._flush()
         self._emit("load", planned=planned, cpu_s=cpu_s, details=details)
 
     def asked_to_stop(self) -> bool:

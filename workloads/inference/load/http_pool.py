@@ -84,8 +84,9 @@ class HttpPool:
                 self._connect(connection)
             request.sent_s = now_s()
             self._write(connection, self._message)
-        except OSError:
-            self._lose(connection, REFUSED if request.sent_s is None else CLOSED)
+        except OSError as error:
+            is_refused = request.sent_s is None or isinstance(error, ConnectionRefusedError)
+            self._lose(connection, REFUSED if is_refused else CLOSED)
 
     def wait(self, until_s: float) -> Sequence[Request]:
         """Return what has ended; waits no longer than until `until_s` or 0.1 s."""
