@@ -19,6 +19,7 @@ the processes and containers of one host share.
 from __future__ import annotations
 
 import json
+import operator
 import os
 import platform
 import signal
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 PROTOCOL = 1
 JOB_DIR_VARIABLE = "BENCH_JOB_DIR"
 FLUSH_PERIOD_S = 0.5  # a tenant that dies loses at most this much finished work
+FLUSH_REQUESTS = 100  # writing a batch must not hold up the next request: 100 take about 0.2 ms
+REQUEST_COLUMNS = ("scheduled_s", "sent_s", "done_s", "status", "items")
 POLL_PERIOD_S = 0.02
 OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "RESOURCE_EXHAUSTED")
 
@@ -54,9 +57,11 @@ class Job:
         self._warmup = StepColumns()
         self._autotune: bool | None = None
         self._pending = StepColumns()
+        self._requests: list[tuple[float, float | None, float, str, int]] = []
         self._flushed_s = now_s()
         self._span_s: tuple[float, float] | None = None
         self._total_steps = 0
+        self._total_requests = 0
         self._total_items = 0
         self._asked_to_stop = False
 
@@ -119,9 +124,8 @@ class Job:
 
         `items` is the work of one step in the workload's unit. SIGTERM ends the loop after the current step.
         """
-        if self._span_s is None:
-            self._span_s = self._await_start()
-        _, stop_s = self._span_s
+        start_s, stop_s = self.span()
+        self._sleep_until(start_s)
         ended_s = now_s()
         while ended_s < stop_s and not self._asked_to_stop:
             began_s = now_s()
@@ -130,6 +134,41 @@ class Job:
             self._pending.append(ended_s, ended_s - began_s, items)
             if ended_s - self._flushed_s >= FLUSH_PERIOD_S:
                 self._flush()
+
+    def span(self) -> tuple[float, float]:
+        """Report ready and return start and stop once they are named; the start may lie a moment ahead.
+
+        For a job that sends requests instead of doing steps: it schedules them in [start, stop), none if asked to
+        stop meanwhile, and follows each to its end. The moment is there for preparing them.
+        """
+        if self._span_s is None:
+            self._span_s = self._await_span()
+        return self._span_s
+
+    def request(
+        self, scheduled_s: float, sent_s: float | None, done_s: float, status: str = "ok", items: int = 1
+    ) -> None:
+        """Report one request that has ended; call it in the order of `done_s`.
+
+        `sent_s` is None if it was never sent. `status` is "ok", or a word for what went wrong ("timeout").
+        """
+        self._requests.append((scheduled_s, sent_s, done_s, status, items))
+        if len(self._requests) >= FLUSH_REQUESTS:
+            self._flush()
+
+    def load(self, planned: int | None, cpu_s: float, **details: Any) -> None:
+        """Report how the load was made: requests `planned` in [start, stop) if that was known before, CPU seconds.
+
+        `details` are whatever else a reader of the record will want, as JSON takes it.
+        """
+        self._flush()
+        self._emit("load", planned=planned, cpu_s=cpu_s, details=details)
+
+    def asked_to_stop(self) -> bool:
+        """Tell whether SIGTERM has come. Ask often while requests are out: what has ended is written meanwhile."""
+        if self._requests and now_s() - self._flushed_s >= FLUSH_PERIOD_S:
+            self._flush()
+        return self._asked_to_stop
 
     def __enter__(self) -> Job:
         return self
@@ -140,7 +179,7 @@ class Job:
         """Say done, or what went wrong; the exception goes on, so the exit status tells as well."""
         self._flush()
         if error is None or (isinstance(error, SystemExit) and not error.code):
-            totals = {"steps": self._total_steps, "items": self._total_items}
+            totals = {"steps": self._total_steps, "requests": self._total_requests, "items": self._total_items}
             self._emit("done", **totals, peak_memory_mib=self.peak_memory_mib)
             return
         self._emit(
@@ -150,27 +189,34 @@ class Job:
             traceback="".join(traceback.format_exception(kind, error, trace)),
         )
 
-    def _await_start(self) -> tuple[float, float]:
-        """Return (start, stop) once the start has come; an empty span if asked to stop meanwhile."""
+    def _await_span(self) -> tuple[float, float]:
+        """Return (start, stop) once the launcher has named them; an empty span if asked to stop meanwhile."""
         if not self._asked_to_stop:
             self._emit("ready", warmup=self._warmup.as_dict(), autotune=self._autotune)
         span_s = self._launcher.span()
         while span_s is None and not self._asked_to_stop:
             time.sleep(POLL_PERIOD_S)
             span_s = self._launcher.span()
-        start_s, stop_s = span_s or (0.0, 0.0)
+        self._flushed_s = now_s()
+        return span_s or (0.0, 0.0)
+
+    def _sleep_until(self, start_s: float) -> None:
         while not self._asked_to_stop and (left_s := start_s - now_s()) > 0:
             time.sleep(min(left_s, POLL_PERIOD_S))
         self._flushed_s = now_s()
-        return start_s, stop_s
 
     def _flush(self) -> None:
-        """Hand the steps recorded since the last time to the launcher as one event."""
+        """Hand the steps and requests recorded since the last time to the launcher, one event each."""
         if self._pending.end_s:
             self._emit("step", **self._pending.as_dict())
             self._total_steps += len(self._pending.end_s)
             self._total_items += sum(self._pending.items)
             self._pending = StepColumns()
+        if self._requests:
+            self._emit("request", **dict(zip(REQUEST_COLUMNS, zip(*self._requests, strict=True), strict=True)))
+            self._total_requests += len(self._requests)
+            self._total_items += sum(items for *_, status, items in self._requests if status == "ok")
+            self._requests = []
         self._flushed_s = now_s()
 
     def _emit(self, event: str, **fields: Any) -> None:
@@ -237,11 +283,14 @@ class NoLauncher:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._duration_s: list[float] = []
+        self._latency_s: list[float] = []
 
     def tell(self, event: dict[str, Any]) -> None:
-        """Keep step durations; print one line when done."""
+        """Keep step durations and latencies; print one line when done."""
         if event["event"] == "step":
             self._duration_s += event["duration_s"]
+        elif event["event"] == "request":
+            self._latency_s += map(operator.sub, event["done_s"], event["scheduled_s"])
         elif event["event"] == "done":
             sys.stdout.write(self._summary(event["items"]) + "\n")
 
@@ -251,6 +300,8 @@ class NoLauncher:
         return start_s, start_s + self._seconds
 
     def _summary(self, items: int) -> str:
+        if self._latency_s:
+            return f"{len(self._latency_s)} requests, median {1000 * statistics.median(self._latency_s):.2f} ms"
         if not self._duration_s:
             return "0 steps"
         rate = items / sum(self._duration_s)

@@ -7,6 +7,7 @@ protocol says is a problem that fails the job. Times are seconds on CLOCK_MONOTO
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,13 @@ _FIELDS: Mapping[str, Mapping[str, type | tuple[type, ...]]] = {
     "identity": {"device_name": str},
     "ready": {"warmup": dict},
     "step": {"end_s": list, "duration_s": list, "items": list},
+    "request": {"scheduled_s": list, "sent_s": list, "done_s": list, "status": list, "items": list},
+    "load": {"planned": (int, NoneType), "cpu_s": (int, float), "details": dict},
     "done": {"steps": int, "items": int},
     "error": {"kind": str, "message": str},
 }
 _COLUMNS = ("end_s", "duration_s", "items")
+_REQUEST_COLUMNS = ("scheduled_s", "sent_s", "done_s", "status", "items")
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,41 @@ class Steps:
         return len(self.end_s)
 
 
+@dataclass(frozen=True)
+class Requests:
+    """Requests in the order in which they ended; `sent_s` is NaN where never sent, `status` ok or why not."""
+
+    scheduled_s: npt.NDArray[np.float64]
+    sent_s: npt.NDArray[np.float64]
+    done_s: npt.NDArray[np.float64]
+    status: npt.NDArray[np.str_]
+    items: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, batches: Sequence[Mapping[str, Any]]) -> "Requests":
+        """Join the batches in which a job reported its requests; None becomes NaN."""
+        types = {name: str if name == "status" else np.float64 for name in _REQUEST_COLUMNS}
+        columns = {
+            name: np.concatenate([np.asarray(batch[name], kind) for batch in batches] or [np.empty(0, kind)])
+            for name, kind in types.items()
+        }
+        return cls(**columns)
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def problem(self, start_s: float, stop_s: float) -> str | None:
+        """Say what a load between these instants cannot have been, if these requests are not one."""
+        if len(self) and not (start_s <= self.scheduled_s.min() and self.scheduled_s.max() < stop_s):
+            return "a request was scheduled outside the common start and stop"
+        if (np.diff(self.done_s) < 0).any():
+            return "requests are not in the order in which they ended"
+        sent_s = self.sent_s[np.lexsort((self.sent_s, self.scheduled_s))]
+        if (np.diff(sent_s[~np.isnan(sent_s)]) < 0).any():
+            return "requests were not sent in the order for which they were scheduled"
+        return None
+
+
 @dataclass
 class JobEvents:
     """Everything one job has said so far."""
@@ -55,7 +94,9 @@ class JobEvents:
     ready: Mapping[str, Any] | None = None
     done: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
+    load: Mapping[str, Any] | None = None
     step_batches: list[Mapping[str, Any]] = field(default_factory=list)
+    request_batches: list[Mapping[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -70,6 +111,20 @@ class JobEvents:
         self.step_batches = [vars(joined)]
         return joined
 
+    @property
+    def requests(self) -> Requests:
+        """Requests that have ended; the batches are joined when they are first asked for."""
+        joined = Requests.of(self.request_batches)
+        self.request_batches = [vars(joined)]
+        return joined
+
+    def request_problem(self, start_s: float, stop_s: float) -> str | None:
+        """Say why the requests are not all that were scheduled in [start, stop), once the job is done."""
+        planned = None if self.load is None else self.load["planned"]
+        if planned is not None and planned != len(self.requests):
+            return f"{planned} requests were planned, but {len(self.requests)} were reported"
+        return self.requests.problem(start_s, stop_s)
+
     def add(self, event: Mapping[str, Any]) -> None:
         """Take in one event, or note why it is not one."""
         name = str(event.get("event"))
@@ -78,6 +133,8 @@ class JobEvents:
             self.problems.append(problem)
         elif name == "step":
             self.step_batches.append(event)
+        elif name == "request":
+            self.request_batches.append(event)
         elif getattr(self, name) is not None:
             self.problems.append(f"event {name!r} came twice")
         else:
@@ -129,6 +186,8 @@ def _problem(name: str, event: Mapping[str, Any]) -> str | None:
         )
     if name in ("ready", "step"):
         return _problem_with_steps(name, event["warmup"] if name == "ready" else event)
+    if name == "request":
+        return _problem_with_requests(event)
     if name == "hello" and not all(isinstance(version, str) for version in event["libraries"].values()):
         return "event 'hello': a version in 'libraries' is not text"
     if name == "identity" and not isinstance(event.get("allocatable_mib"), int | None):
@@ -145,6 +204,30 @@ def _problem_with_steps(name: str, steps: Mapping[str, Any]) -> str | None:
             return f"event {name!r}: {column!r} is not a list of finite numbers"
     if len({len(steps[column]) for column in _COLUMNS}) != 1:
         return f"event {name!r}: {', '.join(_COLUMNS)} differ in length"
+    return None
+
+
+def _problem_with_requests(event: Mapping[str, Any]) -> str | None:
+    """Say why the columns are not those of requests that ended after they were sent, and were sent when due."""
+    if len({len(event[column]) for column in _REQUEST_COLUMNS}) != 1:
+        return f"event 'request': {', '.join(_REQUEST_COLUMNS)} differ in length"
+    if not all(isinstance(status, str) and status for status in event["status"]):
+        return "event 'request': a status is not a word"
+    latest_s = [
+        done_s if sent_s is None else sent_s
+        for sent_s, done_s in zip(event["sent_s"], event["done_s"], strict=True)
+    ]
+    numbers = {**event, "sent_s": latest_s}  # what was never sent has no instant
+    for column in ("scheduled_s", "done_s", "sent_s", "items"):
+        if not _is_numbers(numbers[column]):
+            return f"event 'request': {column!r} is not a list of finite numbers"
+    if any(
+        sent_s is None and status == "ok" for sent_s, status in zip(event["sent_s"], event["status"], strict=True)
+    ):
+        return "event 'request': one that was never sent is 'ok'"
+    instants_s = np.array([numbers[column] for column in ("scheduled_s", "sent_s", "done_s")], float)
+    if (np.diff(instants_s, axis=0) < 0).any():
+        return "event 'request': one was sent before it was scheduled, or done before it was sent"
     return None
 
 

@@ -3,13 +3,23 @@ import json
 import numpy as np
 import pytest
 
-from bench.launch.events import EventLog, JobEvents, Steps
+from bench.launch.events import EventLog, JobEvents, Requests, Steps
 
 HELLO = {"event": "hello", "time_s": 1.0, "protocol": 1, "pid": 5, "libraries": {"torch": "2.7"}}
 IDENTITY = {"event": "identity", "time_s": 1.5, "device_name": "board"}
 WARMUP = {"end_s": [1.0, 2.0], "duration_s": [0.5, 0.5], "items": [8, 8]}
 READY = {"event": "ready", "time_s": 2.0, "warmup": WARMUP, "autotune": None}
 STEP = {"event": "step", "time_s": 4.0, "end_s": [3.0, 4.0], "duration_s": [1.0, 1.0], "items": [8, 8]}
+REQUEST = {
+    "event": "request",
+    "time_s": 4.0,
+    "scheduled_s": [2.0, 3.0],
+    "sent_s": [2.1, None],
+    "done_s": [2.5, 3.0],
+    "status": ["ok", "overflow"],
+    "items": [1, 1],
+}
+LOAD = {"event": "load", "time_s": 5.0, "planned": 2, "cpu_s": 0.5, "details": {}}
 DONE = {"event": "done", "time_s": 5.0, "steps": 2, "items": 16, "peak_memory_mib": None}
 
 
@@ -31,6 +41,45 @@ def test_a_whole_life(path):
     assert events.steps.end_s.tolist() == [3.0, 4.0, 5.0, 6.0]
     assert events.steps.items.dtype == np.float64
     assert len(events.steps) == 4
+
+
+def test_a_life_of_requests(path):
+    later = {
+        **REQUEST,
+        "scheduled_s": [3.5, 3.5],
+        "sent_s": [3.5, 3.6],
+        "done_s": [3.7, 9.0],
+        "status": ["ok", "ok"],
+    }
+    events = written(path, HELLO, READY, REQUEST, later, {**LOAD, "planned": 4}, {**DONE, "requests": 4})
+    assert events.problems == []
+    assert len(events.requests) == 4
+    assert events.requests.status.tolist() == ["ok", "overflow", "ok", "ok"]
+    assert np.isnan(events.requests.sent_s).tolist() == [False, True, False, False]
+    assert events.requests.scheduled_s.dtype == events.requests.items.dtype == np.float64
+    assert events.request_problem(2.0, 4.0) is None, "what was scheduled before the stop may end after it"
+
+
+@pytest.mark.parametrize(
+    ("change", "span", "problem"),
+    [
+        ({}, (2.5, 4.0), "scheduled outside the common start and stop"),
+        ({}, (2.0, 3.0), "scheduled outside the common start and stop"),
+        ({"done_s": [3.5, 3.4]}, (2.0, 4.0), "not in the order in which they ended"),
+        ({"sent_s": [3.3, 3.2], "done_s": [3.5, 3.6]}, (2.0, 4.0), "not sent in the order"),
+    ],
+)
+def test_requests_that_are_no_load_between_start_and_stop(path, change, span, problem):
+    events = written(path, {**REQUEST, "sent_s": [2.1, 3.1], "done_s": [3.4, 3.5], **change}, LOAD)
+    assert events.problems == []
+    assert problem in events.request_problem(*span)
+
+
+def test_a_request_that_was_planned_must_be_reported(path):
+    events = written(path, REQUEST, {**LOAD, "planned": 3})
+    assert events.request_problem(2.0, 4.0) == "3 requests were planned, but 2 were reported"
+    assert written(path, REQUEST, {**LOAD, "planned": None}).request_problem(2.0, 4.0) is None
+    assert len(Requests.of([])) == 0
 
 
 def test_a_job_that_has_said_nothing(path):
@@ -76,7 +125,7 @@ def test_a_line_that_is_no_event_is_a_problem(path, line):
 
 
 @pytest.mark.parametrize(
-    "event", [HELLO, READY, DONE, {"event": "error", "time_s": 1, "kind": "oom", "message": "m"}]
+    "event", [HELLO, READY, LOAD, DONE, {"event": "error", "time_s": 1, "kind": "oom", "message": "m"}]
 )
 def test_what_is_said_once_must_not_come_twice(path, event):
     other = {**event, "time_s": 99.0}
@@ -121,6 +170,17 @@ def without(event, key):
         ({**STEP, "items": [[8], [8, 9]]}, "'items' is not a list of finite numbers"),
         ({**STEP, "duration_s": [1.0, float("nan")]}, "'duration_s' is not a list of finite numbers"),
         ({**STEP, "end_s": [1.0, float("inf")]}, "'end_s' is not a list of finite numbers"),
+        ({**REQUEST, "items": [1]}, "differ in length"),
+        ({**REQUEST, "status": ["ok", ""]}, "a status is not a word"),
+        ({**REQUEST, "status": ["ok", 503]}, "a status is not a word"),
+        ({**REQUEST, "status": ["ok", "ok"]}, "one that was never sent is 'ok'"),
+        ({**REQUEST, "done_s": [2.5, None]}, "'done_s' is not a list of finite numbers"),
+        ({**REQUEST, "sent_s": ["2.1", None]}, "'sent_s' is not a list of finite numbers"),
+        ({**REQUEST, "sent_s": [float("nan"), None]}, "'sent_s' is not a list of finite numbers"),
+        ({**REQUEST, "scheduled_s": [2.2, 3.0]}, "sent before it was scheduled"),
+        ({**REQUEST, "done_s": [2.05, 3.0]}, "done before it was sent"),
+        (without(REQUEST, "sent_s"), "'sent_s' is missing or of the wrong type"),
+        ({**LOAD, "planned": "all"}, "'planned' is missing or of the wrong type"),
         ({**READY, "warmup": {}}, "'end_s' is not a list of finite numbers"),
         ({**READY, "warmup": {**WARMUP, "end_s": 1}}, "'end_s' is not a list of finite numbers"),
         ({**READY, "warmup": {**WARMUP, "end_s": []}}, "differ in length"),

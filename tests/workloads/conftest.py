@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0
 
 STEPS = {"end_s": list, "duration_s": list, "items": list}
+BATCHED = ("step", "request")
 TEXT, NUMBER, OPTIONAL_NUMBER, OPTIONAL_TEXT = str, (int, float), (int, float, type(None)), (str, type(None))
 FIELDS: dict[str, dict[str, Any]] = {
     "hello": {"protocol": int, "pid": int, "libraries": dict},
@@ -35,7 +36,9 @@ FIELDS: dict[str, dict[str, Any]] = {
     },
     "ready": {"warmup": dict, "autotune": (bool, type(None))},
     "step": STEPS,
-    "done": {"steps": int, "items": int, "peak_memory_mib": OPTIONAL_NUMBER},
+    "request": dict.fromkeys(("scheduled_s", "sent_s", "done_s", "status", "items"), list),
+    "load": {"planned": (int, type(None)), "cpu_s": NUMBER, "details": dict},
+    "done": {"steps": int, "requests": int, "items": int, "peak_memory_mib": OPTIONAL_NUMBER},
     "error": {"kind": TEXT, "message": TEXT, "traceback": TEXT},
 }
 
@@ -74,9 +77,9 @@ class Tenant:
         return found
 
     def names(self) -> list[str]:
-        """Return the names of the events so far, runs of steps as one."""
+        """Return the names of the events so far, runs of steps or requests as one."""
         names = [event["event"] for event in self.events()]
-        return [name for place, name in enumerate(names) if name != "step" or names[place - 1] != "step"]
+        return [name for place, name in enumerate(names) if name not in BATCHED or names[place - 1] != name]
 
     def await_event(self, name: str) -> dict[str, Any]:
         """Wait for the first event of this name."""

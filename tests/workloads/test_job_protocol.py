@@ -234,3 +234,53 @@ def test_without_a_launcher_it_runs_at_once_and_prints_one_line(
     assert float(rate) <= 400.0, "four items each 10 ms at most"
     assert float(median_ms) >= 10.0
     assert {path.suffix for path in set(tmp_path.rglob("*")) - before} <= {".py", ".pyc", ""}
+
+
+REQUESTS = """
+start_s, stop_s = job.span()
+for number in range(250):
+    sent_s, status = (None, "lost") if number == 7 else (start_s, "ok")
+    job.request(start_s, sent_s, start_s + number, status, items=2)
+job.load(250, 0.5, seed=3)
+"""
+
+
+def test_requests_are_told_in_batches_and_before_the_load(start_program: Callable[..., Any]) -> None:
+    tenant = start_program(REQUESTS)
+    tenant.await_event("ready")
+    start_s, _ = tenant.release(in_s=60.0, for_s=60.0)
+    assert tenant.finish() == 0, "the span is told before the start, to prepare for it"
+    assert tenant.names() == ["hello", "identity", "ready", "request", "load", "done"]
+    batches = [event for event in tenant.events() if event["event"] == "request"]
+    assert [len(batch["status"]) for batch in batches] == [100, 100, 50]
+    assert batches[0]["sent_s"][6:9] == [start_s, None, start_s]
+    assert batches[0]["status"][6:9] == ["ok", "lost", "ok"]
+    assert batches[2]["done_s"][-1] == start_s + 249
+    load, done = tenant.events()[-2:]
+    assert (load["planned"], load["details"]) == (250, {"seed": 3})
+    assert (done["requests"], done["steps"], done["items"]) == (250, 0, 498)
+
+
+def test_a_request_does_not_wait_for_the_next_one_to_be_written(start_program: Callable[..., Any]) -> None:
+    tenant = start_program("""
+        now = job.span()[0]
+        job.request(now, now, now)
+        while not job.asked_to_stop():
+            time.sleep(0.01)
+    """)
+    tenant.await_event("ready")
+    tenant.release(in_s=0.0, for_s=60.0)
+    assert tenant.await_event("request")["status"] == ["ok"]
+    tenant.process.send_signal(signal.SIGTERM)
+    assert tenant.finish() == 0
+
+
+def test_without_a_launcher_requests_are_summed_up(
+    write_program: Callable[[str], list[str]], tmp_path: Path
+) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "BENCH_JOB_DIR"}
+    work = "for latency_s in (0.001, 0.002, 0.009):\n    job.request(1.0, 1.0, 1.0 + latency_s)"
+    result = subprocess.run(
+        write_program(work), env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert result.stdout == "3 requests, median 2.00 ms\n"
