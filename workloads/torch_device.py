@@ -31,9 +31,9 @@ def installed_libraries() -> Iterator[None]:
 
 
 class TorchDevice:
-    """The first visible CUDA device, or the CPU, seeded and set up for speed."""
+    """A visible CUDA device (the first, unless `index` says which), or the CPU, seeded and set up for speed."""
 
-    def __init__(self, options: Namespace) -> None:
+    def __init__(self, options: Namespace, index: int = 0) -> None:
         self.is_cuda: bool = options.device == "cuda"
         if not self.is_cuda:
             # Read once, when torch loads OpenMP: its threads spin at barriers unless told to sleep, and
@@ -44,7 +44,9 @@ class TorchDevice:
         self._torch = torch
         if self.is_cuda and not torch.cuda.is_available():
             sys.exit("torch sees no CUDA device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu")
-        self.torch_device = torch.device("cuda:0" if self.is_cuda else "cpu")
+        self.torch_device = torch.device(f"cuda:{index}" if self.is_cuda else "cpu")
+        if self.is_cuda:
+            torch.cuda.set_device(self.torch_device)
         self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[options.precision]
         torch.manual_seed(options.seed)
         torch.backends.cudnn.benchmark = self.is_cuda

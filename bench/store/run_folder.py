@@ -22,7 +22,7 @@ from bench.launch.events import Steps
 from bench.store.record import RunRecord, TrialRecord, read_run, read_trial
 from bench.telemetry.contract import Telemetry
 
-STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items")
+STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items", "wait_s")
 
 
 class RunFolder:
@@ -120,7 +120,10 @@ class RunFolder:
             yield read_trial(file)
 
     def steps(self, trial_id: str) -> pd.DataFrame | None:
-        """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none."""
+        """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none.
+
+        Runs of before `wait_s` was told lack that column.
+        """
         return _parquet(self.trials_folder / trial_id / "steps.parquet")
 
     def telemetry(self, trial_id: str) -> pd.DataFrame | None:
@@ -144,7 +147,8 @@ def _steps_table(corun: CoRun, start_s: float) -> pa.Table:
         for slot, outcome in enumerate(corun.outcomes)
         for phase, steps in ((True, outcome.events.warmup), (False, outcome.events.steps))
     ]
-    return pa.table({name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS})
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS}
+    return pa.table({**columns, "wait_s": pa.array(columns["wait_s"], from_pandas=True)})  # NaN becomes null
 
 
 def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[str, Any]:
@@ -155,6 +159,7 @@ def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[s
         "end_s": steps.end_s - start_s,
         "duration_s": steps.duration_s,
         "items": steps.items,
+        "wait_s": np.full(n, np.nan) if steps.wait_s is None else steps.wait_s,
     }
 
 
