@@ -41,11 +41,12 @@ class Steps:
     @classmethod
     def of(cls, batches: Sequence[Mapping[str, Any]]) -> "Steps":
         """Join the batches in which a job reported its steps."""
-        columns = [
+        end_s, duration_s, items = (
             np.concatenate([np.asarray(batch[name], float) for batch in batches] or [np.empty(0)])
             for name in _COLUMNS
-        ]
-        return cls(*columns, wait_s=np.concatenate([_wait_s(batch) for batch in batches] or [np.empty(0)]))
+        )
+        wait_s = np.concatenate([_wait_s(batch) for batch in batches] or [np.empty(0)])
+        return cls(end_s, duration_s, items, wait_s)
 
     def __len__(self) -> int:
         return len(self.end_s)

@@ -1,7 +1,7 @@
 """Train a torchvision ResNet on several whole GPUs (DistributedDataParallel); one item is one image.
 
-One process a GPU, as torchrun starts them, here from rank 0, the only one that speaks the job protocol: NCCL between
-GPUs, gloo between processes on the CPU. --batch-size is that of all ranks together. Ranks cannot share a GPU: NCCL
+One process a GPU, as torchrun starts them, here from rank 0, the only one that speaks the job protocol. They talk
+through NCCL, on the CPU through gloo. --batch-size is that of all ranks together. Ranks cannot share a GPU: NCCL
 refuses that.
 """
 
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import IO
 
 from workloads.job import Job
 from workloads.options import positive
@@ -46,15 +47,14 @@ def lead(options: argparse.Namespace, arguments: Sequence[str]) -> None:
         refuse_impossible(options, options.ranks)
         device = TorchDevice(options)
         _refuse_too_few_gpus(options, device)
-        with tempfile.TemporaryDirectory() as folder, Followers(options.ranks, folder, arguments) as followers:
-            with joined(options, device, followers.meeting_point):
-                trainer = Trainer(make_task(options, device), options, device, job.waited, ranks=options.ranks)
+        with Followers(options.ranks, arguments) as followers, joined(options, device, followers.meeting_point):
+            trainer = Trainer(make_task(options, device), options, device, job.waited, ranks=options.ranks)
 
-                def step() -> None:
-                    followers.go_on()
-                    trainer()
+            def step() -> None:
+                followers.go_on()
+                trainer()
 
-                device.run(job, step, options, autotune=device.is_cuda)
+            device.run(job, step, options, autotune=device.is_cuda)
 
 
 def follow(options: argparse.Namespace) -> None:
@@ -88,8 +88,9 @@ def joined(options: argparse.Namespace, device: TorchDevice, meeting_point: str)
 class Followers:
     """The other ranks, as processes that do one step for each word that is written to them."""
 
-    def __init__(self, ranks: int, folder: str, arguments: Sequence[str]) -> None:
-        self.meeting_point = str(Path(folder) / "meeting-point")
+    def __init__(self, ranks: int, arguments: Sequence[str]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self.meeting_point = str(Path(self._folder.name) / "meeting-point")
         command = [sys.executable, "-m", "workloads.training.ddp_training", *arguments]
         command += ["--meeting-point", self.meeting_point]
         self._processes = {
@@ -99,24 +100,40 @@ class Followers:
 
     def go_on(self) -> None:
         """Have every rank do one more step; exits where one has ended."""
-        for rank, process in self._processes.items():
-            status = process.poll()
-            if status is not None or process.stdin is None:
-                raise SystemExit(f"rank {rank} ended with status {status}; what it said is in the log")
-            process.stdin.write(GO_ON)
+        self._refuse_ended()
+        for process in self._processes.values():
+            _line(process).write(GO_ON)
 
     def __enter__(self) -> Followers:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let the other ranks end; those that do not, or hang because of an error here, are killed."""
-        for process in self._processes.values():
-            if process.stdin is not None:
-                process.stdin.close()
+        """Let the other ranks end, or kill them where this one failed; exits where another failed first."""
+        try:
             if kind is not None:
+                self._refuse_ended()
+        finally:
+            self._end(kill=kind is not None)
+
+    def _refuse_ended(self) -> None:
+        for rank, process in self._processes.items():
+            if process.poll() is not None:
+                raise SystemExit(f"rank {rank} ended with status {process.returncode}; what it said is in the log")
+
+    def _end(self, *, kill: bool) -> None:
+        for process in self._processes.values():
+            _line(process).close()
+            if kill:
                 process.kill()
         for process in self._processes.values():
             _wait(process)
+        self._folder.cleanup()
+
+
+def _line(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    if process.stdin is None:
+        raise RuntimeError("a rank was started without a line to it")
+    return process.stdin
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
@@ -132,8 +149,8 @@ def _refuse_too_few_gpus(options: argparse.Namespace, device: TorchDevice) -> No
 
     if device.is_cuda and torch.cuda.device_count() < options.ranks:
         raise SystemExit(
-            f"--ranks {options.ranks} needs as many whole GPUs, torch sees {torch.cuda.device_count()}: NCCL does not "
-            "run two ranks on one GPU"
+            f"--ranks {options.ranks} needs as many whole GPUs, torch sees {torch.cuda.device_count()}: "
+            "NCCL does not run two ranks on one GPU"
         )
 
 
