@@ -88,8 +88,7 @@ class TorchDevice:
         is what the percentage leaves.
         """
         if not self.is_cuda:
-            memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
-            return {"device_name": _cpu_name(), "memory_total_mib": memory_mib}
+            return cpu_identity()
         properties = self._torch.cuda.get_device_properties(self.torch_device)
         prefix = "MIG" if " MIG " in properties.name else "GPU"  # the driver writes it, torch leaves it out
         return {
@@ -103,7 +102,18 @@ class TorchDevice:
         """Return the most torch had allocated on the GPU; on a CPU, the process's largest resident set."""
         if self.is_cuda:
             return float(self._torch.cuda.max_memory_allocated() / MIB)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return peak_resident_mib()
+
+
+def cpu_identity() -> dict[str, Any]:
+    """Return the processor's name and the host's memory (MiB)."""
+    memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
+    return {"device_name": _cpu_name(), "memory_total_mib": memory_mib}
+
+
+def peak_resident_mib() -> float:
+    """Return the largest resident set that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _cpu_name() -> str:

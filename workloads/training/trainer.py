@@ -55,7 +55,8 @@ class Trainer:
         self._step = CapturedStep(step) if options.cuda_graphs else step
         self._scaler = step.scaler
         saved = self._restore()
-        numbers = Sampler(len(task.dataset), options.seed, self.steps * options.batch_size, rank, ranks)
+        seen = self.steps * options.batch_size if options.loader == "host" else 0  # a resident batch is the first
+        numbers = Sampler(len(task.dataset), options.seed, seen, rank, ranks)
         self._batches = batches(task.dataset, numbers, _part_of(options, ranks), device, waited)
         if saved:
             restore_random_state(saved["random"][rank])
