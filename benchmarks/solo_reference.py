@@ -1,4 +1,4 @@
-"""How fast a workload is beside a plain loop around the same library: `python benchmarks/solo_reference.py --help`.
+"""How fast a workload is beside a plain loop around its library: `python benchmarks/solo_reference.py --help`.
 
 Each round builds both and times them in the order A, B, B, A (A: the workload's own step, as `Job` drives it; B: a
 loop as the library's documentation writes it), so that a slow drift of the machine cancels. Printed for each
