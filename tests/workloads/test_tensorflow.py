@@ -16,11 +16,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_on_the_cpu(start_workload: Callable[..., Any], precision: str) -> None:
-    tenant = start_workload(
-        "tensorflow-resnet50-training", "cpu", warmup_steps=1, batch_size=2, image_size=32, precision=precision
-    )
+def test_on_the_cpu(start_workload: Callable[..., Any]) -> None:
+    tenant = start_workload("tensorflow-resnet50-training", "cpu", warmup_steps=1, batch_size=2, image_size=32)
     assert tenant.await_event("hello")["libraries"]["keras"]
     assert tenant.await_event("ready")["warmup"]["items"] == [2]
     tenant.release(in_s=0.0, for_s=0.2)
