@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
-# Build the images that jobs run in: base, then training and inference on top of it.
+# Build the images that jobs run in: base, then training and inference on top of it, and TensorFlow's.
 set -euo pipefail
 
 usage() {
     cat <<'USAGE'
 Usage: build_all.sh [options]
 
-Builds gpu-sharing-bench/base, gpu-sharing-bench/training and gpu-sharing-bench/inference.
+Builds gpu-sharing-bench/base, gpu-sharing-bench/training, gpu-sharing-bench/inference and
+gpu-sharing-bench/tensorflow.
 
   --build-arg KEY=VALUE   hand a build argument to the builds; may be repeated. BASE_IMAGE=IMAGE
                           replaces the official Python image (needs python3 >= 3.11 with venv)
   --network MODE          network of the build steps, as for `docker build` (for instance host)
-  --tag TAG               tag of all three images (default: latest)
+  --tag TAG               tag of all images (default: latest)
   --dry-run               print the commands, run nothing
   --help                  print this text
 
@@ -90,3 +91,4 @@ $dry_run || require_engine
 build base ${base_options[@]+"${base_options[@]}"}
 build training --build-arg "PARENT_IMAGE=gpu-sharing-bench/base:$tag"
 build inference --build-arg "PARENT_IMAGE=gpu-sharing-bench/base:$tag"
+build tensorflow ${base_options[@]+"${base_options[@]}"}

@@ -58,6 +58,7 @@ class Job:
         self._autotune: bool | None = None
         self._pending = StepColumns()
         self._requests: list[tuple[float, float | None, float, str, int]] = []
+        self._wait_s: float | None = None
         self._flushed_s = now_s()
         self._span_s: tuple[float, float] | None = None
         self._total_steps = 0
@@ -117,7 +118,8 @@ class Job:
             began_s = now_s()
             yield
             ended_s = now_s()
-            self._warmup.append(ended_s, ended_s - began_s, items)
+            self._warmup.append(ended_s, ended_s - began_s, items, self._wait_s)
+            self._wait_s = None
 
     def steps(self, items: int = 1) -> Iterator[None]:
         """Report ready, wait for the common start, then yield until the first step that ends past the stop.
@@ -131,7 +133,8 @@ class Job:
             began_s = now_s()
             yield
             ended_s = now_s()
-            self._pending.append(ended_s, ended_s - began_s, items)
+            self._pending.append(ended_s, ended_s - began_s, items, self._wait_s)
+            self._wait_s = None
             if ended_s - self._flushed_s >= FLUSH_PERIOD_S:
                 self._flush()
 
@@ -169,6 +172,10 @@ class Job:
         if self._requests and now_s() - self._flushed_s >= FLUSH_PERIOD_S:
             self._flush()
         return self._asked_to_stop
+
+    def waited(self, wait_s: float) -> None:
+        """Say, in the body of a step, how long this step waited for its data (seconds); calls add up."""
+        self._wait_s = wait_s + (self._wait_s or 0.0)
 
     def __enter__(self) -> Job:
         return self
@@ -227,24 +234,28 @@ class Job:
 
 
 class StepColumns:
-    """Steps as three lists of equal length: end (s), duration (s), items."""
+    """Steps as lists of equal length: end (s), duration (s), items, and wait for data (s; None: not told)."""
 
-    __slots__ = ("duration_s", "end_s", "items")
+    __slots__ = ("duration_s", "end_s", "items", "wait_s")
 
     def __init__(self) -> None:
         self.end_s: list[float] = []
         self.duration_s: list[float] = []
         self.items: list[int] = []
+        self.wait_s: list[float | None] = []
 
-    def append(self, end_s: float, duration_s: float, items: int) -> None:
+    def append(self, end_s: float, duration_s: float, items: int, wait_s: float | None) -> None:
         """Add one step. Runs between two steps, so it must cost microseconds."""
         self.end_s.append(end_s)
         self.duration_s.append(duration_s)
         self.items.append(items)
+        self.wait_s.append(wait_s)
 
-    def as_dict(self) -> dict[str, list[float] | list[int]]:
-        """Return the columns under the names that events use."""
-        return {"end_s": self.end_s, "duration_s": self.duration_s, "items": self.items}
+    def as_dict(self) -> dict[str, Any]:
+        """Return the columns under the names that events use; without `wait_s` where no step told it."""
+        columns = {"end_s": self.end_s, "duration_s": self.duration_s, "items": self.items}
+        told = any(wait_s is not None for wait_s in self.wait_s)
+        return {**columns, "wait_s": self.wait_s} if told else columns
 
 
 class FolderLauncher:

@@ -12,11 +12,15 @@ from pathlib import Path
 
 from bench.errors import LaunchError, SetupError
 from bench.launch.contract import JOB_FOLDER_VARIABLE, Handle, Tenant
-from bench.plan.catalog import Workload
+from bench.plan.catalog import EXTRA, Workload
 
 CHECKOUT = Path(__file__).parents[2]
 STOP_GRACE_S = 10.0  # an MPS client killed in mid-kernel can harm its server: ask, and give it time
-INSTALL_COMMAND = f"{sys.executable} -m pip install -e '.[workloads]'"
+
+
+def install_command(what: Iterable[str] = (EXTRA,)) -> str:
+    """Return the command that installs what workloads need into this interpreter's environment."""
+    return f"{sys.executable} -m pip install {' '.join(sorted(what))}"
 
 
 class ProcessLauncher:
@@ -29,11 +33,12 @@ class ProcessLauncher:
 
     def preflight(self, workloads: Iterable[Workload]) -> None:
         """Raise SetupError where a package that these workloads import is not installed."""
-        needed = {package for workload in workloads for package in workload.requires}
+        needed = {package: workload.install for workload in workloads for package in workload.requires}
         missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
         if missing:
             wrong = f"--launcher process: {', '.join(missing)} not installed for {sys.executable}"
-            raise SetupError(f"{wrong}; install with: {INSTALL_COMMAND}", wrong, INSTALL_COMMAND)
+            command = install_command({needed[package] for package in missing})
+            raise SetupError(f"{wrong}; install with: {command}", wrong, command)
 
     def provenance(self, workload: Workload) -> dict[str, str | None]:
         """Return the interpreter; library versions come from the job itself."""

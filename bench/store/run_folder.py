@@ -23,7 +23,7 @@ from bench.launch.events import Steps
 from bench.store.record import RunRecord, TrialRecord, VisitRecord, read_run, read_trial, read_visit
 from bench.telemetry.contract import Telemetry
 
-STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items")
+STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items", "wait_s")
 
 
 class RunFolder:
@@ -148,7 +148,10 @@ class RunFolder:
         return next(file for file in files if not file.exists() or read_visit(file).began_at == record.began_at)
 
     def steps(self, trial_id: str) -> pd.DataFrame | None:
-        """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none."""
+        """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none.
+
+        Runs of before `wait_s` was told lack that column.
+        """
         return _parquet(self.trials_folder / trial_id / "steps.parquet")
 
     def telemetry(self, trial_id: str) -> pd.DataFrame | None:
@@ -172,7 +175,8 @@ def _steps_table(corun: CoRun, start_s: float) -> pa.Table:
         for slot, outcome in enumerate(corun.outcomes)
         for phase, steps in ((True, outcome.events.warmup), (False, outcome.events.steps))
     ]
-    return pa.table({name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS})
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS}
+    return pa.table({**columns, "wait_s": pa.array(columns["wait_s"], from_pandas=True)})  # NaN becomes null
 
 
 def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[str, Any]:
@@ -183,6 +187,7 @@ def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[s
         "end_s": steps.end_s - start_s,
         "duration_s": steps.duration_s,
         "items": steps.items,
+        "wait_s": np.full(n, np.nan) if steps.wait_s is None else steps.wait_s,
     }
 
 

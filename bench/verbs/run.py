@@ -23,6 +23,7 @@ from bench.plan.mode import AsFound
 from bench.plan.model import Plan
 from bench.plan.schedule import Role, Schedule, Trial, make_schedule
 from bench.plan.select import Selection, select_modes
+from bench.plan.whole_gpus import refuse_several_gpus
 from bench.progress import Progress
 from bench.rig import Rig, find_device, reserved
 from bench.store.record import RunRecord, Status
@@ -141,6 +142,7 @@ def _refuse_impossible(selection: Selection, device: Device, allow_reset: bool) 
             "plan switching: on --device cpu nothing is switched, so there is nothing to time; "
             "name a GPU with --device cuda, or walk through it with --device simulated"
         )
+    refuse_several_gpus(selection.plan, load_catalog(), device.kind)
     if device.kind == "gpu" and not device.simulated:
         refuse_beyond_host(selection.plan, load_catalog())
     for label, why in why_unavailable(selection.plan.modes, device, allow_reset or device.simulated).items():

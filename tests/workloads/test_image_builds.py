@@ -27,7 +27,7 @@ def build_all(root: Path, tmp_path: Path) -> object:
     return run
 
 
-def test_dry_run_prints_the_three_builds_in_order(build_all, root: Path) -> None:
+def test_dry_run_prints_the_builds_in_order(build_all, root: Path) -> None:
     words = [
         "--dry-run",
         "--tag",
@@ -41,14 +41,16 @@ def test_dry_run_prints_the_three_builds_in_order(build_all, root: Path) -> None
     ]
     result = build_all(*words, without_docker=True)
     assert result.returncode == 0
-    base, training, inference = (shlex.split(line) for line in result.stdout.splitlines())
-    for name, command in {"base": base, "training": training, "inference": inference}.items():
+    base, training, inference, tensorflow = (shlex.split(line) for line in result.stdout.splitlines())
+    built = {"base": base, "training": training, "inference": inference, "tensorflow": tensorflow}
+    for name, command in built.items():
         assert command[:2] == ["docker", "build"]
         assert command[-1] == str(root)
         assert f"gpu-sharing-bench/{name}:v1" in command
         assert {"host", "X=y z", str(root / "dockerfiles" / f"Dockerfile.{name}")} <= set(command)
         assert any(word.startswith("org.opencontainers.image.revision=") for word in command)
     assert "BASE_IMAGE=a:b" in base
+    assert "BASE_IMAGE=a:b" in tensorflow
     for command in (training, inference):
         assert "PARENT_IMAGE=gpu-sharing-bench/base:v1" in command
         assert "BASE_IMAGE=a:b" not in command

@@ -114,6 +114,21 @@ def test_peak_memory_is_reported_when_known(start_program: Callable[..., Any]) -
     assert tenant.await_event("done")["peak_memory_mib"] == 12.5
 
 
+def test_waits_are_told_for_the_steps_that_had_them(start_program: Callable[..., Any]) -> None:
+    tenant = start_program("""
+        for count, _ in enumerate(job.steps()):
+            time.sleep(0.01)
+            if count:
+                job.waited(0.002)
+                job.waited(0.001)
+    """)
+    assert "wait_s" not in tenant.await_event("ready")["warmup"]
+    tenant.release(in_s=0.0, for_s=0.1)
+    assert tenant.finish() == 0
+    (event,) = [event for event in tenant.events() if event["event"] == "step"]
+    assert event["wait_s"] == [None] + [pytest.approx(0.003)] * (len(event["end_s"]) - 1)
+
+
 def test_a_killed_tenant_loses_at_most_one_second(start_program: Callable[..., Any]) -> None:
     tenant = start_program("""
         began_s = now_s()
