@@ -35,7 +35,8 @@ DLOPEN = """
     import ctypes, os, pathlib, torch
     folder = pathlib.Path(torch.__file__).parent / "lib"
     for name in ("libtorch_cpu.so", "libtorch_cuda.so", "libtorch_cuda_linalg.so", "libtorch_python.so"):
-        print(ctypes.CDLL(folder / name, mode=os.RTLD_NOW)._name.rpartition("/")[2])
+        ctypes.CDLL(folder / name, mode=os.RTLD_NOW)
+        print(name)
 """
 
 TRAIN = """
