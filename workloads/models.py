@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 RESNETS = ("resnet18", "resnet50")
+BERTS = ("bert-base",)
+GPT2S = ("gpt2",)
 IMAGE_CLASSES = 1000  # as ImageNet
 TEXT_LABELS = 2
 VOCABULARY = 30522  # as bert-base-uncased
+GPT2_VOCABULARY = 50257
 
 
 def resnet(options: Namespace, device: TorchDevice) -> nn.Module:
@@ -31,6 +34,21 @@ def images(options: Namespace, device: TorchDevice) -> Tensor:
 
     shape = (options.batch_size, 3, options.image_size, options.image_size)
     return torch.randn(shape, device=device.torch_device).to(memory_format=_memory_format(options))
+
+
+def gpt2(options: Namespace, device: TorchDevice) -> nn.Module:
+    """Return a GPT-2 language model on the device, built from its configuration class."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=GPT2_VOCABULARY,
+        n_positions=max(1024, options.sequence_length),
+        n_layer=options.layers,
+        n_embd=options.hidden_size,
+        n_head=options.attention_heads,
+    )
+    model: nn.Module = GPT2LMHeadModel(config)
+    return model.to(device.torch_device)
 
 
 def bert(options: Namespace, device: TorchDevice) -> nn.Module:

@@ -5,11 +5,13 @@ import argparse
 PRECISIONS = ("bf16", "fp16", "fp32")
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Tells defaults, and leaves the lines of a description as they are."""
+
+
 def workload_parser(description: str | None, *, batch_size: int) -> argparse.ArgumentParser:
     """Return a parser with the options every workload has; `batch_size` is the default."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="where to work")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights and inputs")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to work without a launcher")
@@ -30,12 +32,23 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_text_options(parser: argparse.ArgumentParser) -> None:
-    """Add what describes a BERT and its input; the defaults are BERT-base."""
-    parser.add_argument("--sequence-length", type=positive, default=128, help="tokens a sequence")
-    parser.add_argument("--layers", type=positive, default=12, help="encoder layers")
+def add_text_options(parser: argparse.ArgumentParser, *, sequence_length: int = 128) -> None:
+    """Add what describes a text model and its input; the defaults are BERT-base."""
+    parser.add_argument("--sequence-length", type=positive, default=sequence_length, help="tokens a sequence")
+    add_transformer_options(parser)
+
+
+def add_transformer_options(parser: argparse.ArgumentParser) -> None:
+    """Add the size of a transformer; the defaults are those of the base models (BERT, GPT-2, ViT-B)."""
+    parser.add_argument("--layers", type=positive, default=12, help="transformer layers")
     parser.add_argument("--hidden-size", type=positive, default=768, help="width of a layer")
     parser.add_argument("--attention-heads", type=positive, default=12, help="heads a layer")
+
+
+def add_generation_options(parser: argparse.ArgumentParser) -> None:
+    """Add the lengths of one generation."""
+    parser.add_argument("--prompt-length", type=positive, default=128, help="tokens a prompt")
+    parser.add_argument("--output-length", type=positive, default=64, help="tokens generated for each, at most")
 
 
 def positive(text: str) -> int:

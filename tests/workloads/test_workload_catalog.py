@@ -18,12 +18,14 @@ NAMES = (
     "bert-base-training",
     "resnet50-batch-inference",
     "bert-base-batch-inference",
+    "gpt2-llm-generation",
     "first-context",
 )
 MODULES = (
     "workloads.training.resnet_training",
     "workloads.training.bert_training",
     "workloads.inference.batch_inference",
+    "workloads.inference.llm_generation",
     "workloads.probes.first_context",
 )
 
@@ -50,7 +52,7 @@ def test_every_parameter_is_an_option_that_takes_its_default(
 def test_every_entry_is_complete(catalog: dict[str, Any], root: Path, name: str) -> None:
     entry = catalog[name]
     assert root.joinpath(*entry["module"].split(".")).with_suffix(".py").is_file()
-    units = {"training": {"images", "sequences"}, "inference": {"images", "sequences"}, "probe": {"op"}}
+    units = {"training": {"images", "sequences"}, "inference": {"images", "sequences", "tokens"}, "probe": {"op"}}
     assert entry["unit"] in units[entry["kind"]]
     assert entry["resources"]["cpus"] >= 1
     assert entry["resources"]["memory_gb"] > 0
