@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from workloads.inference.serving.batching import Batch, BatchError, Batcher, Limits, QueueFullError
+from workloads.inference.serving.batching import Batch, Batcher, BatchError, Limits, QueueFullError
 
 
 class Doubling:
@@ -75,7 +76,7 @@ def test_what_waits_while_the_device_works_forms_batches_in_order_of_arrival() -
     assert [len(batch.waits_s) for batch in done] == [1, 4, 4, 2]
     assert len(model.threads) == 1
     assert threading.get_ident() not in model.threads
-    assert all(before.ended_s <= after.began_s for before, after in zip(done, done[1:], strict=False))
+    assert all(before.ended_s <= after.began_s for before, after in itertools.pairwise(done))
 
 
 def test_a_full_batch_does_not_wait_for_its_delay() -> None:

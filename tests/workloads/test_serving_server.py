@@ -243,7 +243,8 @@ def test_random_bodies_never_break_it(root: Path, command: Any, model: str) -> N
             fuzz(url)
         finally:
             server.terminate()
-    assert server.returncode == 0
+            told = server.communicate()
+    assert server.returncode == 0, told
 
 
 def fuzz(url: str) -> None:
@@ -361,7 +362,9 @@ def test_as_a_job_with_the_load_generator_as_its_client(start_tenant: Any, root:
     assert not where.exists()
 
 
-def test_as_a_job_it_ends_at_the_stop_when_nobody_is_connected(start_tenant: Any, root: Path, command: Any) -> None:
+def test_as_a_job_it_ends_at_the_stop_when_nobody_is_connected(
+    start_tenant: Any, root: Path, command: Any
+) -> None:
     server = start_tenant(command(model="resnet18"), cwd=root)
     server.await_event("ready")
     server.release(in_s=0.0, for_s=0.2)

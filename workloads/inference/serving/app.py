@@ -15,7 +15,8 @@ from workloads.inference.serving.metrics import CONTENT_TYPE, Metrics
 from workloads.inference.serving.queries import Kind
 
 BODY_BYTES = 65536  # the largest body that is read
-RETRY_AFTER_S = 1
+RETRY_AFTER_S = "1"
+PREDICT = "/predict"
 ERRORS_TOLD = 8  # of all that is wrong with a body
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,7 +34,7 @@ def make_app(kind: Kind, batcher: Batcher, metrics: Metrics) -> FastAPI:
     """Return the application; `batcher` answers the queries of this kind."""
     app = FastAPI(title="Inference server", docs_url=None, redoc_url=None)
     app.add_api_route(
-        "/predict",
+        PREDICT,
         _predict(kind, batcher),
         methods=["POST"],
         response_model=kind.answer,
@@ -47,6 +48,7 @@ def make_app(kind: Kind, batcher: Batcher, metrics: Metrics) -> FastAPI:
     app.add_api_route("/metrics", _metrics(metrics), response_class=Response, summary="For Prometheus")
     app.add_exception_handler(RequestValidationError, _refuse)
     app.add_middleware(BodyLimit, limit_bytes=BODY_BYTES)
+    app.add_middleware(Admission, batcher=batcher)
     app.add_middleware(ReplyCounter, metrics=metrics)
     metrics.watch_queue(lambda: batcher.waiting)
     return app
@@ -54,12 +56,10 @@ def make_app(kind: Kind, batcher: Batcher, metrics: Metrics) -> FastAPI:
 
 def _predict(kind: Kind, batcher: Batcher) -> Callable[..., Awaitable[Any]]:
     async def predict(query: BaseModel) -> Any:
-        if not batcher.is_ready:
-            raise _unavailable("the model is being loaded")
         try:
             return await batcher.answer(query)
-        except QueueFullError:
-            raise _unavailable("the queue is full") from None
+        except QueueFullError as error:  # it has filled since the request was admitted
+            raise _unavailable(str(error)) from None
         except BatchError as error:
             raise HTTPException(500, f"the batch failed: {error}") from error
 
@@ -70,7 +70,7 @@ def _predict(kind: Kind, batcher: Batcher) -> Callable[..., Awaitable[Any]]:
 def _ready(batcher: Batcher) -> Callable[[], Awaitable[Status]]:
     async def ready() -> Status:
         if not batcher.is_ready:
-            raise _unavailable("the model is being loaded")
+            raise _unavailable(batcher.trouble)
         return Status(status="ready")
 
     return ready
@@ -87,8 +87,8 @@ def _metrics(metrics: Metrics) -> Callable[[], Awaitable[Response]]:
     return tell
 
 
-def _unavailable(why: str) -> HTTPException:
-    return HTTPException(503, why, headers={"Retry-After": str(RETRY_AFTER_S)})
+def _unavailable(why: str | None) -> HTTPException:
+    return HTTPException(503, why, headers={"Retry-After": RETRY_AFTER_S})
 
 
 async def _refuse(_request: object, error: Exception) -> Response:
@@ -127,6 +127,24 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
 
+class Admission:
+    """Refuses what cannot be served before anything is parsed: refusing must cost less than serving."""
+
+    def __init__(self, app: Asgi, batcher: Batcher) -> None:
+        self._app = app
+        self._batcher = batcher
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Hand a request on, or refuse it."""
+        trouble = self._batcher.trouble
+        if trouble and scope.get("path") == PREDICT and scope.get("method") == "POST":
+            refusal = json.dumps({"detail": trouble})
+            headers = {"Retry-After": RETRY_AFTER_S}
+            await Response(refusal, 503, headers, "application/json")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 class ReplyCounter:
     """Counts the replies to /predict by status, those of other layers included."""
 
@@ -142,4 +160,4 @@ class ReplyCounter:
                 self._metrics.count_reply(message["status"])
             await send(message)
 
-        await self._app(scope, receive, counted if scope.get("path") == "/predict" else send)
+        await self._app(scope, receive, counted if scope.get("path") == PREDICT else send)

@@ -69,13 +69,20 @@ class Batcher:
         """How many queries wait for a batch."""
         return self._queue.qsize()
 
+    @property
+    def trouble(self) -> str | None:
+        """Say why a query would not be taken now; None if it would."""
+        if not self.is_ready:
+            return "the model is being loaded"
+        return "the queue is full" if self._queue.full() else None
+
     async def answer(self, query: Any) -> Any:
         """Return the answer to a query; raises QueueFullError at once, or BatchError when its batch has failed."""
         waiting = _Waiting(query, asyncio.get_running_loop().create_future())
         try:
             self._queue.put_nowait(waiting)
         except asyncio.QueueFull:
-            raise QueueFullError from None
+            raise QueueFullError("the queue is full") from None
         return await waiting.answer
 
     async def work(self, run: Run) -> None:
