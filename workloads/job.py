@@ -148,6 +148,15 @@ class Job:
             self._span_s = self._await_span()
         return self._span_s
 
+    def step(self, end_s: float, duration_s: float, items: int) -> None:
+        """Report one step that has ended, between start and stop of the span; call it in the order of `end_s`.
+
+        For a job whose steps differ in their items, or begin when somebody asks; others loop over `steps`.
+        """
+        self._pending.append(end_s, duration_s, items, None)
+        if end_s - self._flushed_s >= FLUSH_PERIOD_S:
+            self._flush()
+
     def request(
         self, scheduled_s: float, sent_s: float | None, done_s: float, status: str = "ok", items: int = 1
     ) -> None:
@@ -169,7 +178,7 @@ class Job:
 
     def asked_to_stop(self) -> bool:
         """Tell whether SIGTERM has come. Ask often while requests are out: what has ended is written meanwhile."""
-        if self._requests and now_s() - self._flushed_s >= FLUSH_PERIOD_S:
+        if (self._requests or self._pending.end_s) and now_s() - self._flushed_s >= FLUSH_PERIOD_S:
             self._flush()
         return self._asked_to_stop
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 RESNETS = ("resnet18", "resnet50", "resnet152")
+BERTS = ("bert-base",)
+GPT2S = ("gpt2",)
 IMAGE_CLASSES = 1000  # as ImageNet
 TEXT_LABELS = 2
 VOCABULARY = 30522  # as bert-base-uncased

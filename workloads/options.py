@@ -7,11 +7,13 @@ LOADERS = ("device", "host")
 SYNTHETIC = "synthetic"
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Tells defaults, and leaves the lines of a description as they are."""
+
+
 def workload_parser(description: str | None, *, batch_size: int) -> argparse.ArgumentParser:
     """Return a parser with the options every workload has; `batch_size` is the default."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="where to work")
     parser.add_argument("--seed", type=int, default=0, help="of the random weights and inputs")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to work without a launcher")
@@ -59,6 +61,12 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint-dir", help="where they are kept, and resumed from (default: the job's folder)"
     )
+
+
+def add_generation_options(parser: argparse.ArgumentParser) -> None:
+    """Add the lengths of one generation."""
+    parser.add_argument("--prompt-length", type=positive, default=128, help="tokens a prompt")
+    parser.add_argument("--output-length", type=positive, default=64, help="tokens generated for each, at most")
 
 
 def positive(text: str) -> int:

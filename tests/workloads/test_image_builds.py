@@ -230,7 +230,7 @@ def test_hadolint_finds_nothing(root: Path) -> None:
     assert found.returncode == 0, found.stdout
 
 
-TOGETHER = ("base", "interactive", "models")  # in one environment
+TOGETHER = ("base", "interactive", "models", "serving")  # in one environment
 LOCKED = (*TOGETHER, "tensorflow")
 
 

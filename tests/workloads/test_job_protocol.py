@@ -290,6 +290,24 @@ def test_a_request_does_not_wait_for_the_next_one_to_be_written(start_program: C
     assert tenant.finish() == 0
 
 
+def test_steps_of_different_sizes_are_written_though_no_other_comes(start_program: Callable[..., Any]) -> None:
+    tenant = start_program("""
+        start_s, _ = job.span()
+        job.step(start_s + 1, 0.5, items=3)
+        job.step(start_s + 2, 0.25, items=1)
+        while not job.asked_to_stop():
+            time.sleep(0.01)
+    """)
+    tenant.await_event("ready")
+    start_s, _ = tenant.release(in_s=0.0, for_s=60.0)
+    step = tenant.await_event("step")
+    tenant.process.send_signal(signal.SIGTERM)
+    assert tenant.finish() == 0
+    assert tenant.steps() == ([start_s + 1, start_s + 2], [0.5, 0.25], [3, 1])
+    assert step["time_s"] < tenant.events()[-1]["time_s"]
+    assert (tenant.events()[-1]["steps"], tenant.events()[-1]["items"]) == (2, 4)
+
+
 def test_without_a_launcher_requests_are_summed_up(
     write_program: Callable[[str], list[str]], tmp_path: Path
 ) -> None:

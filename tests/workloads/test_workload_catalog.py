@@ -24,6 +24,7 @@ NAMES = (
     "tensorflow-resnet50-training",
     "resnet50-batch-inference",
     "bert-base-batch-inference",
+    "gpt2-llm-generation",
     "first-context",
 )
 MODULES = (
@@ -34,6 +35,7 @@ MODULES = (
     "workloads.training.ddp_training",
     "workloads.training.tensorflow_resnet",
     "workloads.inference.batch_inference",
+    "workloads.inference.llm_generation",
     "workloads.probes.first_context",
 )
 
@@ -60,7 +62,7 @@ def test_every_parameter_is_an_option_that_takes_its_default(
 def test_every_entry_is_complete(catalog: dict[str, Any], root: Path, name: str) -> None:
     entry = catalog[name]
     assert root.joinpath(*entry["module"].split(".")).with_suffix(".py").is_file()
-    units = {"training": {"images", "sequences"}, "inference": {"images", "sequences"}, "probe": {"op"}}
+    units = {"training": {"images", "sequences"}, "inference": {"images", "sequences", "tokens"}, "probe": {"op"}}
     assert entry["unit"] in units[entry["kind"]]
     assert entry["resources"]["cpus"] >= 1
     assert entry["resources"]["memory_gb"] > 0
@@ -82,7 +84,7 @@ def test_the_images_and_the_extra_ask_for_the_same_libraries(root: Path) -> None
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [
         line
-        for name in ("base", "models")
+        for name in ("base", "models", "serving")
         for line in (root / "dockerfiles" / "requirements" / f"{name}.in").read_text(encoding="utf-8").splitlines()
         if line[0] not in "#-"
     ]
