@@ -13,7 +13,7 @@ NEGLIGIBLE = 0.01
 """A lead below this is said to be small, however sure it is."""
 _MEANS = "; ".join(f"{concern.name}: {concern.metric.label} ({concern.metric.better})" for concern in CONCERNS)
 _RULE = (
-_MEANS = "; ".join(f"{each.name}: {each.metric.label} ({each.metric.better})" for each in CONCERNS)
+    "A mode is named where it was shown to be ahead of all other candidates: paired log-ratio t over blocks, Holm "
     "over all pairs in the row, adjusted p < 0.05. Taking turns is a candidate for throughput and energy; in the "
     "others it is 1 by definition, and the wait for a turn is not in them. Isolation is that of the job that "
     "suffers most: its rate over its rate alone in its share, or on the whole device where nothing is cut."
