@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.analysis.contrasts import EXPLORATORY, PRIMARY, UNFLAGGED
 from bench.analysis.decisions import depends
 from bench.analysis.summary import Comparison
+from bench.report.checklists import rule_table, sigplan_table
 from bench.report.decision import decision_table
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
@@ -87,6 +88,13 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     yield Section(
         "Failures, invalid trials, flags", tables=_filled(mishap_table(comparison), flag_table(comparison))
     )
+    if comparison.decisions:
+        yield Section(
+            "What a reviewer would ask",
+            "Filled in from the run; nothing here was typed for it.",
+            tables=[rule_table(comparison), sigplan_table(comparison)],
+            folded=True,
+        )
     yield Section("Proof of mode", tables=_filled(proof_table(comparison)))
     yield Section("Provenance", tables=_filled(provenance_table(comparison)))
 

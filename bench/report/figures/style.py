@@ -4,6 +4,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,24 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
+
+from bench.report.table import Source
 
 COLUMN_IN, PAGE_IN = 3.4, 7.0
 """Widths of one column and of a page of print, inches."""
 PNG_DPI = 150
 GREY = "#595959"
+WIDE_FONTS = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "Droid Sans Fallback", "IPAexGothic", "Arial Unicode MS", "Hiragino Sans", "PingFang SC", "Yu Gothic",
+    "Microsoft YaHei",
+)  # fmt: skip
+"""Fonts with the letters of other scripts, where one is installed; matplotlib itself brings none."""
 
 # Okabe & Ito (2008), "Color Universal Design": told apart with every common form of colour blindness.
 _COLOURS = {
@@ -52,6 +63,7 @@ class Drawing:
     title: str
     caption: str
     figure: Figure
+    source: Source
 
     @property
     def width_in(self) -> float:
@@ -73,6 +85,7 @@ def apply_style() -> None:
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     mpl.rcParams.update(
         {
+            "font.family": _families(),
             "font.size": 7.5,
             "axes.titlesize": 8,
             "axes.labelsize": 7.5,
@@ -83,6 +96,8 @@ def apply_style() -> None:
             "grid.linewidth": 0.4,
             "lines.linewidth": 1.2,
             "pdf.fonttype": 42,
+            "svg.fonttype": "none",  # text stays text: smaller files, and letters that can be searched
+            "svg.hashsalt": "report",  # the same names inside whenever rebuilt
             "text.parse_math": False,
             "figure.constrained_layout.use": False,
         }
@@ -120,6 +135,31 @@ def wrapped(text: str, width: int = 26, lines: int = 3) -> str:
     return "\n".join(broken)
 
 
+def drawable(text: str) -> str:
+    """Return a text whose letters all have a shape: one that no installed font has is spelled U+6DF7.
+
+    A machine with one of WIDE_FONTS draws the letter itself; tables and page hold the whole name everywhere.
+    """
+    if text.isascii():
+        return text
+    known = _letters(tuple(mpl.rcParams["font.family"]))
+    return "".join(
+        letter if letter.isspace() or ord(letter) in known else f"U+{ord(letter):04X}" for letter in text
+    )
+
+
+@cache
+def _letters(families: tuple[str, ...]) -> frozenset[int]:
+    paths = {font_manager.findfont(family) for family in families}
+    return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
+
+
+def _families() -> list[str]:
+    """Return the font of all figures, then those for other scripts that this machine has."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in WIDE_FONTS if name in installed)]
+
+
 def mark(figure: Figure, words: str | None) -> None:
     """Write a watermark across the figure, over everything and faint enough to read through."""
     if words:
@@ -132,14 +172,25 @@ def mark(figure: Figure, words: str | None) -> None:
 
 
 def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write NAME.pdf and NAME.png, without dates inside; return the PNG.
-
-    A letter that the font lacks is drawn as a box, without a warning: tables and page hold the whole name.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
-        figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
+    """Write NAME.pdf, NAME.svg and NAME.png, without dates inside; return the PNG."""
+    _lay_out(figure)
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
     plt.close(figure)
     return folder / f"{name}.png"
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place all parts, once: a figure that keeps an engine is drawn twice for each file.
+
+    Where that meets letters that no font has, they are spelled, and all is placed again.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ConstrainedLayoutEngine().execute(figure)
+    if any("missing from font" in str(warning.message) for warning in caught):
+        for text in figure.findobj(Text):
+            if isinstance(text, Text):
+                text.set_text(drawable(text.get_text()))
+        ConstrainedLayoutEngine().execute(figure)
