@@ -1,7 +1,7 @@
 """Two lists that reviewers use, filled in from the run: what it satisfies, where, and what it does not.
 
-Sources: Hoefler & Belli, "Scientific Benchmarking of Parallel Computing Systems", SC 2015, twelve rules; ACM SIGPLAN,
-Empirical Evaluation Checklist, 2018. The items are put in our own words.
+Sources: Hoefler & Belli, "Scientific Benchmarking of Parallel Computing Systems", SC 2015, twelve rules; ACM
+SIGPLAN, Empirical Evaluation Checklist, 2018. The items are put in our own words.
 """
 
 from collections.abc import Callable, Sequence
@@ -173,8 +173,8 @@ RULES: Sequence[_Item] = (
         "contrasts are made of log-ratios of paired values, and equal the ratio of geometric means")),
     ("5. Values that are not deterministic have confidence intervals", _intervals),
     ("6. No normality is assumed unchecked", _never(
-        "log-ratios over blocks are taken as normal; calibration by simulation is in docs/calibration.md, and every "
-        "block is drawn")),
+        "log-ratios over blocks are taken as normal; docs/calibration.md says by simulation what that costs, and "
+        "every block is drawn")),
     ("7. Noisy data are compared by sound statistics", _tested),
     ("8. The right summary: mean, median or tail", _tails),
     ("9. Factors, levels and set-up are documented", _documented),
@@ -187,11 +187,11 @@ RULES: Sequence[_Item] = (
 
 SIGPLAN: Sequence[_Item] = (
     ("Claims: explicit, and scoped to the evidence", _scoped),
-    ("Claims: limitations are acknowledged", _always("banners, verdicts without a winner, and notes under tables")),
+    ("Claims: limitations are acknowledged", _always("banners, verdicts without a winner, notes under tables")),
     ("Comparison: an appropriate baseline", _baseline),
-    ("Comparison: fair", _always("same jobs, CPUs, memory and seeds in every mode; order drawn at random per block")),
-    ("Benchmarks: an appropriate suite", _authors("the plan chose the jobs; say why they stand for the claim")),
-    ("Benchmarks: applications, not only kernels", _authors("whole training and inference steps on synthetic input")),
+    ("Comparison: fair", _always("same jobs, CPUs and memory in every mode; random order in each block")),
+    ("Benchmarks: an appropriate suite", _authors("say why the jobs stand for the claim")),
+    ("Benchmarks: applications, not only kernels", _authors("whole training and inference steps")),
     ("Data analysis: enough trials", _enough),
     ("Data analysis: the right summary, and the distribution", _tails),
     ("Metrics: direct, not a proxy", _always("work done and time taken by the jobs themselves")),
@@ -203,6 +203,6 @@ SIGPLAN: Sequence[_Item] = (
         "batch jobs here work as fast as they can; requests that arrive are another kind of job (docs/load.md)")),
     ("Design: not tested on what it was tuned on", _authors("nothing was tuned by this run")),
     ("Presentation: no best case as a summary", _always("a sentence per mix, with interval and number of blocks")),
-    ("Presentation: axes", _always("ratios on a log axis; other axes begin at zero, clocks and latencies excepted")),
+    ("Presentation: axes", _always("ratios on a log axis; others begin at zero, but for clocks, latencies")),
     ("Presentation: precision", _always("two digits of the half-width, and the value to the same decimal")),
 )  # fmt: skip

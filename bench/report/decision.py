@@ -25,9 +25,8 @@ def decision_table(comparison: Comparison) -> Table:
     table = Table(
         "What to take",
         [
-            *headings(("mix", "if you care about", "take"), ("its value [95 % CI]", "/ taking turns")),
-            *headings((), ("/ next mode", "blocks")),
-            *headings(("how sure",), ()),
+            *headings(("mix", "if you care about", "take", "how sure"), ("its value [95 % CI]", "/ next mode")),
+            *headings((), ("blocks", "/ taking turns")),
         ],
         Source(
             "tables/levels.csv",
@@ -48,11 +47,11 @@ def _row(table: Table, decision: Decision) -> tuple[str, ...]:
         decision.mix,
         decision.concern.name,
         _taken(decision),
+        _sureness(decision),
         f"{table.interval(value.value, value.low, value.high, _nothing(decision))} {unit}".rstrip(),
-        _against_turns(table, decision),
         _ratio(table, lead) if lead else table.missing("there is no other candidate"),
         str(lead.interval.n if lead else value.n),
-        _sureness(decision),
+        _against_turns(table, decision),
     )
 
 
