@@ -1,7 +1,6 @@
 """How every figure looks: one colour and marker per mode, sizes for a column of print, watermark, saving."""
 
 import textwrap
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +17,6 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.text import Text
 
 from bench.report.table import Source
 
@@ -128,8 +126,8 @@ def matrix(rows: int, columns: int, height_in: float) -> tuple[Figure, Any]:
 
 
 def wrapped(text: str, width: int = 26, lines: int = 3) -> str:
-    """Return a label broken into short lines; what does not fit ends in an ellipsis."""
-    broken = textwrap.wrap(text, width)
+    """Return a label that can be drawn, in short lines; what does not fit ends in an ellipsis."""
+    broken = textwrap.wrap(drawable(text), width)
     if len(broken) > lines:
         broken = [*broken[: lines - 1], f"{broken[lines - 1][: width - 1]}…"]
     return "\n".join(broken)
@@ -173,24 +171,9 @@ def mark(figure: Figure, words: str | None) -> None:
 
 def save(figure: Figure, folder: Path, name: str) -> Path:
     """Write NAME.pdf, NAME.svg and NAME.png, without dates inside; return the PNG."""
-    _lay_out(figure)
+    ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
     plt.close(figure)
     return folder / f"{name}.png"
-
-
-def _lay_out(figure: Figure) -> None:
-    """Place all parts, once: a figure that keeps an engine is drawn twice for each file.
-
-    Where that meets letters that no font has, they are spelled, and all is placed again.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        ConstrainedLayoutEngine().execute(figure)
-    if any("missing from font" in str(warning.message) for warning in caught):
-        for text in figure.findobj(Text):
-            if isinstance(text, Text):
-                text.set_text(drawable(text.get_text()))
-        ConstrainedLayoutEngine().execute(figure)
