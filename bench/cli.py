@@ -93,6 +93,12 @@ def _report(options: argparse.Namespace) -> int:
     return report.report(options)
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from bench.verbs import compare
+
+    return compare.compare(options)
+
+
 def _mode(options: argparse.Namespace) -> int:
     from bench.verbs import mode
 
@@ -120,6 +126,18 @@ def _parser(program: str) -> _Parser:
     report = verbs.add_parser("report", help="rebuild the report of a run from its records")
     report.add_argument("run", metavar="RUN", help="the folder of a run, under results/")
     report.set_defaults(verb=_report)
+    compare = verbs.add_parser(
+        "compare", help="tell whether a second run reproduces a first, and what differs between them",
+        description="Hold run B against run A (before and after, two GPUs, two drivers): equivalence within 5 %, "
+        "10 % for tails, quantity by quantity. Nothing is pooled; what differs between the runs is named.",
+    )  # fmt: skip
+    compare.add_argument("a", metavar="RUN_A", help="the folder of the run that came first")
+    compare.add_argument("b", metavar="RUN_B", help="the folder of the run that is held against it")
+    compare.add_argument(
+        "--output", metavar="DIR", default=None,
+        help="where the folder compare-A-B is written (default: beside RUN_A)",
+    )  # fmt: skip
+    compare.set_defaults(verb=_compare)
     doctor = verbs.add_parser("doctor", help="tell what this machine can measure, and what would change that")
     doctor.add_argument("--json", action="store_true", help="one JSON document instead of text")
     _add_device(doctor)

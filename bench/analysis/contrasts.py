@@ -84,6 +84,11 @@ class _Pairs:
         """Mode over baseline; against a derived arm this is the one-sample interval against its constant."""
         return paired_log_ratio(self.values, self.baseline)
 
+    @property
+    def levels(self) -> tuple[float | None, float | None]:
+        """Geometric means of both sides."""
+        return geometric_mean_interval(self.values).value, geometric_mean_interval(self.baseline).value
+
 
 class Cells:
     """All cells of a run by mode, mix and block, with the failures that left gaps among them."""
@@ -148,19 +153,42 @@ def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL
     return tuple(replace(contrast, trials=trials) for contrast in answered)
 
 
-def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[frozenset[str], bool]:
-    """Tell for each pair of modes whether this run can tell them apart: Holm over all pairs, exploratory."""
+@dataclass(frozen=True)
+class Pair:
+    """Two modes held against each other over the blocks in which both are there; `interval` is a over b.
+
+    `value` is what a has, `baseline_value` what b has: geometric means over these blocks.
+    """
+
+    a: str
+    b: str
+    value: float | None
+    baseline_value: float | None
+    interval: RatioInterval
+    p_adjusted: float | None
+
+    @property
+    def apart(self) -> bool:
+        """Whether this run can tell the two apart."""
+        judged = judge(self.interval, self.p_adjusted, higher_is_better=True, blocks=self.interval.n)
+        return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
+
+
+def pairwise(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[tuple[str, str], Pair]:
+    """Return each pair of modes, in the order given: Holm over all of them, exploratory."""
     pairs = [(a, b) for index, a in enumerate(modes) for b in modes[index + 1 :]]
-    data = [cells.pairs(_Question(mix, METRICS[metric], "", a, b, "", EXPLORATORY)) for a, b in pairs]
+    asked = [_Question(mix, METRICS[metric], "", *pair, "", EXPLORATORY) for pair in pairs]
+    data = [cells.pairs(question) for question in asked]
     adjusted = holm([each.interval.p_value for each in data])
     return {
-        frozenset(pair): _is_apart(each.interval, p) for pair, each, p in zip(pairs, data, adjusted, strict=True)
+        pair: Pair(*pair, *each.levels, each.interval, p)
+        for pair, each, p in zip(pairs, data, adjusted, strict=True)
     }
 
 
-def _is_apart(interval: RatioInterval, adjusted_p: float | None) -> bool:
-    judged = judge(interval, adjusted_p, higher_is_better=True, blocks=interval.n)
-    return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
+def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[frozenset[str], bool]:
+    """Tell for each pair of modes whether this run can tell them apart."""
+    return {frozenset(pair): found.apart for pair, found in pairwise(cells, mix, metric, modes).items()}
 
 
 def _questions(plan: Plan, units: dict[str, str]) -> Iterator[_Question]:
@@ -194,6 +222,7 @@ def _family(plan: Plan, cells: Cells, questions: list[_Question], adjust: _Adjus
 
 def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: float | None) -> Contrast:
     interval = pairs.interval
+    value, baseline_value = pairs.levels
     mix = next(mix for mix in plan.mixes if mix.name == question.mix)
     failed, baseline_failed = (cells.attempts(mode, mix) for mode in (question.mode, question.baseline))
     attempted = len(failed | baseline_failed)
@@ -212,8 +241,8 @@ def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: f
         unit=question.unit,
         mode=question.mode,
         baseline=question.baseline,
-        value=geometric_mean_interval(pairs.values).value,
-        baseline_value=geometric_mean_interval(pairs.baseline).value,
+        value=value,
+        baseline_value=baseline_value,
         ratio=interval.ratio,
         ci_low=interval.low,
         ci_high=interval.high,
