@@ -65,6 +65,8 @@ class Workload(_Entry):
             return f"must be one of {', '.join(map(str, allowed))}, not {shown(value)}"
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
             return f"must be of type {type(default).__name__} (default {default!r}), not {shown(value)}"
+        if parameter == "intensity" and isinstance(value, int | float) and not 0 < value <= 1:
+            return f"must be above 0 and at most 1, not {shown(value)}"
         if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < LIMIT:
             return f"must be positive and below {LIMIT:g}, not {shown(value)}"
         return None

@@ -48,6 +48,7 @@ class TenantRecord(_Record):
     identity: Mapping[str, Any] | None = None
     provenance: Mapping[str, str | None] = {}
     peak_memory_mib: float | None = None
+    load: Mapping[str, Any] | None = None  # how the job made its load, where it makes one: planned, cpu_s, details
 
 
 class WindowRecord(_Record):
