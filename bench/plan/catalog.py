@@ -43,16 +43,19 @@ class Workload(_Entry):
     """A program that can be a tenant, and everything the runner must know of it."""
 
     name: str
-    module: str
-    image: str
-    kind: Literal["training", "inference", "probe"]
+    module: str | None  # None: the plan's own command or image
+    image: str | None
+    kind: Literal["training", "inference", "probe", "own"]
     unit: str
     parameters: Mapping[str, ParameterValue]
     cpu_parameters: Mapping[str, ParameterValue] = {}
     choices: Mapping[str, tuple[ParameterValue, ...]] = {}
     requires: tuple[str, ...] = ()  # Python packages that the module imports
     resources: Resources
-    simulation: SimulationProfile
+    simulation: SimulationProfile | None = None  # None: nothing is known to simulate it by
+    command: tuple[str, ...] = ()  # instead of a module; empty beside an image: the image's own
+    working_directory: str | None = None
+    reports: Literal["steps", "nothing"] = "steps"  # nothing: it does not speak the job protocol
 
     def parameters_on(self, device_kind: str) -> dict[str, ParameterValue]:
         """Return the default parameters on a device of this kind (`cpu` has small sizes)."""

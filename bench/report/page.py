@@ -8,6 +8,7 @@ from bench.analysis.contrasts import EXPLORATORY, PRIMARY, UNFLAGGED
 from bench.analysis.summary import Comparison
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
+from bench.report.programs import program_table
 from bench.report.sections import (
     changed_verdicts,
     colocation_table,
@@ -66,6 +67,7 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         figures=_drawn(figures, "step_latency", "throughput_by_job"),
         tables=_filled(job_table(comparison)),
     )
+    yield Section("Programs without the protocol", tables=_filled(program_table(comparison)))
     yield Section(
         "What the device did", figures=_drawn(figures, "telemetry"), tables=_filled(energy_table(comparison))
     )

@@ -90,12 +90,19 @@ def seen_sms(state: DriverState, client: Client) -> int:
     )
 
 
+def profile_of(workload: Workload) -> SimulationProfile:
+    """Return what a workload is simulated by; the launcher's preflight has refused those without."""
+    if workload.simulation is None:
+        raise ValueError(f"{workload.name} has no simulation profile")
+    return workload.simulation
+
+
 def step_cost(workload: Workload, parameters: Mapping[str, object]) -> Cost:
     """Return the cost of a step on the reference device; GPU time grows in proportion to the batch size.
 
     The law has no rests: a duty cycle (`intensity`) becomes host time, into which the neighbours' slowing eats.
     """
-    profile: SimulationProfile = workload.simulation
+    profile = profile_of(workload)
     default = workload.parameters.get("batch_size", 1)
     batch = parameters.get("batch_size", default)
     ratio = float(str(batch)) / float(str(default))
