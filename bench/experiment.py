@@ -80,7 +80,7 @@ class Experiment:
         seen = after_the_window(active)  # and before the next trial
         corun.evidence += seen if corun.window else ()
         telemetry = watch.result()
-        flags = (*host_flags(trial, self.catalog, self.rig.device), *board_flags(granted))
+        flags = (*host_flags(trial, self.catalog, self.rig.device), *board_flags(granted), *corun.flags)
         record = measured(self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at)
         self.keep(record, corun, telemetry)
 

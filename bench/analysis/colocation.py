@@ -161,7 +161,7 @@ def block_cells(trials: Iterable[TrialMeasure], mixes: Iterable[Mix]) -> tuple[B
 def _shared(trial: TrialMeasure, alone: Alone) -> BlockCell:
     record = trial.record
     mix = Mix(name=record.mix, jobs=record.mix_jobs)
-    jobs = tuple(_job_progress(trial, mix, slot, tenant, alone) for slot, tenant in enumerate(trial.tenants))
+    jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants)
     readings = _Progress(jobs).readings()
     readings[ENERGY.name, ""] = _energy(trial.mean_power_w, readings[STP.name, ""])
     readings[ISOLATION.name, ""] = _worst([job.isolation for job in jobs], min)
@@ -173,9 +173,9 @@ def _shared(trial: TrialMeasure, alone: Alone) -> BlockCell:
     return BlockCell(record.block, record.mode_label, record.mix, record.id, jobs, readings)
 
 
-def _job_progress(trial: TrialMeasure, mix: Mix, slot: int, measured: TenantMeasure, alone: Alone) -> JobProgress:
+def _job_progress(trial: TrialMeasure, mix: Mix, measured: TenantMeasure, alone: Alone) -> JobProgress:
     record, tenant = trial.record, measured.tenant
-    share = share_of(record.mode, mix, slot)
+    share = share_of(record.mode, mix, measured.slot)
     return JobProgress(
         tenant=tenant.name,
         job=tenant.job,
@@ -188,13 +188,17 @@ def _job_progress(trial: TrialMeasure, mix: Mix, slot: int, measured: TenantMeas
 
 
 def _taking_turns(block: int, mix: Mix, alone: Alone) -> BlockCell | None:
-    """Derive the exclusive arm of a mix from solo trials; None where one of them is missing."""
-    solos = [alone.solo(block, job.label) for job in mix.jobs]
+    """Derive the exclusive arm of a mix from solo trials; None where one of them is missing.
+
+    Programs that do not report their work take no turns: how long one would have to be is not known.
+    """
+    telling = [(name, job) for name, job in zip(mix.tenants, mix.jobs, strict=True) if not job.is_silent]
+    solos = [alone.solo(block, job.label) for _, job in telling]
     trials = [trial for trial in solos if trial is not None and trial.tenants[0].rate > 0]
-    n = len(mix.jobs)
-    if len(trials) < n:
+    n = len(telling)
+    if len(trials) < n or not telling:
         return None
-    jobs = tuple(_turn(name, trial.tenants[0], n) for name, trial in zip(mix.tenants, trials, strict=True))
+    jobs = tuple(_turn(name, trial.tenants[0], n) for (name, _), trial in zip(telling, trials, strict=True))
     turns: dict[Quantity, Reading] = {
         (metric.name, ""): Reading(value)
         for metric, value in ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0), (ISOLATION, 1.0))

@@ -22,6 +22,8 @@ class TenantMeasure:
     tenant: TenantRecord
     rate: float
     latency: Latency
+    slot: int
+    """Its place in the mix."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class JobMeasure:
 
 @dataclass(frozen=True)
 class TrialMeasure:
-    """One ok trial; `energy_j` and power are those of the whole device, never split between tenants."""
+    """One ok trial, with those of its tenants that report their work.
+
+    `energy_j` and power are those of the whole device, never split between tenants.
+    """
 
     record: TrialRecord
     window: Window
@@ -62,10 +67,13 @@ def measure(run: RunFolder, record: TrialRecord) -> TrialMeasure | None:
     window = Window(record.window.settle_s, record.window.stop_s)
     samples, counter = run.telemetry(record.id), run.energy(record.id)
     reasons = record.telemetry.reasons if record.telemetry else {}
-    work = [_steps_of(steps, slot) for slot in range(len(record.tenants))]
+    telling = [(slot, tenant) for slot, tenant in enumerate(record.tenants) if tenant.reports != "nothing"]
+    if not telling:
+        return None
+    work = [_steps_of(steps, slot) for slot, _ in telling]
     tenants = tuple(
-        TenantMeasure(tenant, rate(window, own), latency(window, own))
-        for tenant, own in zip(record.tenants, work, strict=True)
+        TenantMeasure(tenant, rate(window, own), latency(window, own), slot)
+        for (slot, tenant), own in zip(telling, work, strict=True)
     )
     return TrialMeasure(
         record=record,

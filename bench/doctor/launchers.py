@@ -47,7 +47,7 @@ def launchers() -> Launchers:
     """Look at both ways of starting jobs; no container is started."""
     docker = DockerLauncher()
     catalog = [workload for workload in load_catalog().values() if workload.install == EXTRA]
-    names = sorted({workload.image for workload in catalog})
+    names = sorted({workload.image for workload in catalog if workload.image})
     info: dict[str, Any] = {}
     try:
         info = docker.engine_info()

@@ -20,6 +20,9 @@ from bench.plan.model import Timing
 START_NOTICE_S = 0.5  # the start signal is written this long before the start instant
 POLL_S = 0.05
 RUN_POLL_S = 1.0
+SILENT_POLL_S = 0.2  # how exactly the duration of a program without the protocol is known
+SILENT_PROOF_S = 60.0  # such a program cannot say when it has the device: the driver may list it late
+ENDED_EARLY_FLAG = "program_ended_in_window"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Outcome:
     events: JobEvents
     error: str | None
     told_to_end: bool
+    duration_s: float | None = None
+    """Start to exit, of a program without the protocol that ended by itself."""
 
 
 @dataclass
@@ -72,6 +77,13 @@ class CoRun:
         lost = sorted((each for each in self.outcomes if each.error), key=lambda each: each.told_to_end)
         return tuple(f"{outcome.tenant.name}: {outcome.error}" for outcome in lost)
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Remarks on the overlap: a program without the protocol left the others alone for part of the window."""
+        reports = {each.tenant.workload.reports for each in self.outcomes}
+        early = any(each.duration_s is not None for each in self.outcomes)
+        return (ENDED_EARLY_FLAG,) if early and len(reports) > 1 else ()
+
 
 @dataclass
 class _Running:
@@ -79,15 +91,28 @@ class _Running:
 
     tenant: Tenant
     log: EventLog
+    clock: Clock
+    began_s: float
+    ended_s: float | None = None
     handle: Handle | None = None
     error: str | None = None
     exit_status: int | None = None
     told_to_end: bool = False
 
+    @property
+    def silent(self) -> bool:
+        """Whether the program does not speak the protocol: it is ready at once, and may end when it likes."""
+        return _is_silent(self.tenant)
+
+    def lost(self) -> bool:
+        """Whether the job is over before its time; a silent one may be, unless it failed."""
+        return self.ended() and not (self.silent and self.exit_status == 0)
+
     def ended(self) -> bool:
         """Whether the job is over; remembers its exit status."""
         if self.handle is not None and self.exit_status is None:
             self.exit_status = self.handle.exit_status()
+            self.ended_s = None if self.exit_status is None else self.clock.monotonic_s()
         return self.handle is None or self.exit_status is not None
 
 
@@ -102,7 +127,7 @@ class _Trial:
 
     def start(self, tenant: Tenant) -> bool:
         """Start one tenant and wait until it is ready; False if it, or one started before it, was lost."""
-        job = _Running(tenant, EventLog(tenant.folder / EVENTS_FILE))
+        job = _Running(tenant, EventLog(tenant.folder / EVENTS_FILE), self.clock, self.clock.monotonic_s())
         self.running.append(job)
         try:
             job.handle = self.launcher.start(tenant)
@@ -110,14 +135,31 @@ class _Trial:
             job.error = str(error)
             return False
         deadline_s = self.clock.monotonic_s() + self.deadlines.ready_s
-        while job.log.read().ready is None:
-            if any(each.ended() for each in self.running):
+        while not job.silent and job.log.read().ready is None:
+            if any(each.lost() for each in self.running):
                 return job.log.read().ready is not None
             if self.clock.monotonic_s() > deadline_s:
                 job.error = f"not ready {self.deadlines.ready_s:g} s after its start{_last_words(tenant.log_file)}"
                 return False
             self.clock.sleep(POLL_S)
         return True
+
+    def start_all(self, tenants: Sequence[Tenant]) -> bool:
+        """Start them, programs without the protocol last: they are ready at once and work at once."""
+        if not all(self.start(tenant) for tenant in sorted(tenants, key=_is_silent)):
+            return False
+        self.running.sort(key=lambda job: tenants.index(job.tenant))
+        return True
+
+    def prove(self, confirm: Confirm) -> tuple[Evidence, ...]:
+        """Confirm what the tenants saw; a silent one is given time to be listed by the driver."""
+        deadline_s = self.clock.monotonic_s() + SILENT_PROOF_S
+        while True:
+            found = tuple(confirm([_identity(job) for job in self.running]))
+            may_change = any(job.silent and not job.ended() for job in self.running)
+            if all(each.holds for each in found) or not may_change or self.clock.monotonic_s() > deadline_s:
+                return found
+            self.clock.sleep(RUN_POLL_S)
 
     def release(self, timing: Timing) -> Window:
         """Name one start instant, a little in the future, to all jobs."""
@@ -130,21 +172,35 @@ class _Trial:
         return window
 
     def wait(self, window: Window) -> None:
-        """Wait until every job has ended; as soon as one ends before the window does, end the others, too."""
-        while not all(job.ended() for job in self.running):
+        """Wait until every job has ended; as soon as one is lost before the window ends, end the others, too.
+
+        A program without the protocol does not know the stop: what is left of it then is not waited for.
+        """
+        poll_s = SILENT_POLL_S if any(job.silent for job in self.running) else RUN_POLL_S
+        while awaited := [job for job in self.running if not job.ended()]:
             now_s = self.clock.monotonic_s()
-            if now_s < window.stop_s and any(job.ended() for job in self.running):
+            if now_s < window.stop_s and any(job.lost() for job in self.running):
+                return
+            if now_s >= window.stop_s and all(job.silent for job in awaited):
                 return
             if now_s > window.stop_s + self.deadlines.end_s:
                 self._blame_late_ones()
                 return
             left_s = window.stop_s - now_s
-            self.clock.sleep(min(RUN_POLL_S, left_s) if left_s > 0 else POLL_S)
+            self.clock.sleep(min(poll_s, left_s) if left_s > 0 else POLL_S)
 
     def _blame_late_ones(self) -> None:
         for job in self.running:
-            if not job.ended():
+            if not job.ended() and not job.silent:
                 job.error = f"still ran {self.deadlines.end_s:g} s after the window"
+
+    def overlap(self, window: Window) -> Window:
+        """Return the span that counts: as declared, but if all are silent that in which all were at work."""
+        if not all(job.silent for job in self.running):
+            return window
+        began_s = max(job.began_s for job in self.running)
+        ends_s = [job.ended_s for job in self.running if job.ended_s is not None]
+        return Window(began_s, began_s, max(began_s, min([window.stop_s, *ends_s])))
 
     def remove_all(self) -> None:
         """End what still runs and remove what was created; all jobs are asked first, then each is waited for."""
@@ -162,7 +218,9 @@ class _Trial:
         events = job.log.read()
         error = job.error or _fault(job, events, window)
         told_to_end = job.told_to_end and job.error is None
-        return Outcome(job.tenant, job.exit_status, events, error, told_to_end)
+        by_itself = job.silent and job.exit_status == 0 and not job.told_to_end
+        duration_s = job.ended_s - job.began_s if by_itself and job.ended_s is not None else None
+        return Outcome(job.tenant, job.exit_status, events, error, told_to_end, duration_s)
 
 
 def co_run(
@@ -177,17 +235,22 @@ def co_run(
     trial, result = _Trial(launcher, clock, deadlines), CoRun()
     wall_offset_s = clock.wall_offset_s()
     try:
-        if all(trial.start(tenant) for tenant in tenants):
-            result.evidence = tuple(confirm([_identity(job) for job in trial.running]))
+        if trial.start_all(tenants):
+            result.evidence = trial.prove(confirm)
             if all(evidence.holds for evidence in result.evidence):
                 result.window = trial.release(timing)
                 trial.wait(result.window)
+                result.window = trial.overlap(result.window)
     finally:
         with uninterrupted():
             trial.remove_all()
     result.clock_step_s = clock.wall_offset_s() - wall_offset_s
     result.outcomes = tuple(trial.outcome(job, result.window) for job in trial.running)
     return result
+
+
+def _is_silent(tenant: Tenant) -> bool:
+    return tenant.workload.reports == "nothing"
 
 
 def _identity(job: _Running) -> Identity:
@@ -206,7 +269,7 @@ def _fault(job: _Running, events: JobEvents, window: Window | None) -> str | Non
         return f"broke the job protocol: {events.problems[0]}"
     if job.exit_status not in (None, 0) and not job.told_to_end:
         return f"exit status {job.exit_status}{_last_words(job.tenant.log_file)}"
-    if window is None:
+    if window is None or job.silent:
         return None
     if job.told_to_end:
         return "ended because another job of the trial was lost"

@@ -65,7 +65,13 @@ class DockerLauncher:
     def preflight(self, workloads: Iterable[Workload]) -> None:
         """Raise SetupError, naming the command that mends it: no engine, no image, or no access to the GPU."""
         self._refuse_foreign_host()
-        images = sorted({workload.image for workload in workloads})
+        workloads = list(workloads)
+        for workload in workloads:
+            if workload.image is None:
+                raise SetupError(
+                    f"--launcher docker: {workload.name} names no image; add `image:`, or use --launcher process"
+                )
+        images = sorted({workload.image for workload in workloads if workload.image})
         missing = [name for name in images if self._image(name) is None]
         if missing:
             wrong = f"--launcher docker: no image {', '.join(missing)}"
@@ -85,7 +91,7 @@ class DockerLauncher:
 
     def provenance(self, workload: Workload) -> dict[str, str | None]:
         """Return the image's name, id (a digest of all its content), registry digest and labels."""
-        image = self._image(workload.image)
+        image = self._image(workload.image) if workload.image else None
         if image is None:
             return {"image": workload.image, "image_id": None, "registry_digest": None}
         digests = image.attrs.get("RepoDigests") or [None]
@@ -94,7 +100,7 @@ class DockerLauncher:
 
     def start(self, tenant: Tenant) -> Handle:
         """Create and start one container; raises LaunchError where the engine refuses, and leaves nothing then."""
-        name = tenant.workload.image
+        name = tenant.workload.image or ""
         image = self._images.get(name, name)  # the one of preflight: a name may be given to another meanwhile
         with _plainly(f"{tenant.name} could not be started from image {name}"):
             container = self._engine.containers.create(image, **_settings(tenant))
@@ -233,8 +239,7 @@ def _settings(tenant: Tenant) -> dict[str, Any]:
     folder = tenant.folder.resolve()
     memory_bytes = round(tenant.memory_gb * 1e9)
     return {
-        "entrypoint": ["python", "-m", tenant.workload.module],
-        "command": list(tenant.arguments),
+        **_program(tenant),
         "labels": {RUN_LABEL: tenant.run_id, TENANT_LABEL: tenant.name, RUNNER_LABEL: this_process()},
         "environment": _environment(tenant, folder),
         "mounts": [_bind(folder), *(_bind(mount.path, mount.read_only) for mount in tenant.grant.mounts)],
@@ -252,6 +257,14 @@ def _settings(tenant: Tenant) -> dict[str, Any]:
         "init": True,  # reaps, and passes SIGTERM on: PID 1 itself would ignore it
         **_gpu_request(tenant.grant.device_id),
     }
+
+
+def _program(tenant: Tenant) -> dict[str, Any]:
+    """Return what the container runs: our module, or the image as it is with the plan's own command, if any."""
+    workload = tenant.workload
+    if workload.module is not None:
+        return {"entrypoint": ["python", "-m", workload.module], "command": list(tenant.arguments)}
+    return {"command": list(workload.command) or None, "working_dir": workload.working_directory}
 
 
 def _environment(tenant: Tenant, folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from bench.errors import LaunchError, SetupError
 from bench.launch.contract import JOB_FOLDER_VARIABLE, Handle, Tenant
+from bench.launch.host import descendants
 from bench.plan.catalog import EXTRA, Workload
 
 CHECKOUT = Path(__file__).parents[2]
@@ -33,6 +35,12 @@ class ProcessLauncher:
 
     def preflight(self, workloads: Iterable[Workload]) -> None:
         """Raise SetupError where a package that these workloads import is not installed."""
+        workloads = list(workloads)
+        for workload in workloads:
+            if workload.module is None and not workload.command:
+                raise SetupError(
+                    f"--launcher process: {workload.name} is an image without a command; use --launcher docker"
+                )
         needed = {package: workload.install for workload in workloads for package in workload.requires}
         missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
         if missing:
@@ -42,19 +50,22 @@ class ProcessLauncher:
 
     def provenance(self, workload: Workload) -> dict[str, str | None]:
         """Return the interpreter; library versions come from the job itself."""
+        if workload.module is None:
+            return {"command": shlex.join(workload.command), "working_directory": workload.working_directory}
         return {"interpreter": sys.version.split()[0], "module": workload.module}
 
     def start(self, tenant: Tenant) -> Handle:
-        """Start the workload's module; raises LaunchError where the host refuses."""
-        command = [*_ends_with_runner(), sys.executable, "-m", tenant.workload.module, *tenant.arguments]
+        """Start the workload's module, or its own command; raises LaunchError where the host refuses."""
+        workload = tenant.workload
+        program = workload.command or (sys.executable, "-m", str(workload.module), *tenant.arguments)
         try:
             with tenant.log_file.open("wb") as log, _pinned(tenant.cpus):
                 process = subprocess.Popen(
-                    command, cwd=CHECKOUT, env=_environment(tenant), start_new_session=True,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                    [*_ends_with_runner(), *program], cwd=_working_directory(workload), env=_environment(tenant),
+                    start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 )  # fmt: skip
         except OSError as error:
-            raise LaunchError(f"{tenant.workload.module} could not be started: {error}") from error
+            raise LaunchError(f"{workload.module or workload.name} could not be started: {error}") from error
         return _ProcessHandle(process, self._stop_grace_s)
 
     def clean_up(self) -> None:
@@ -75,8 +86,8 @@ class _ProcessHandle:
         return status if status is None or status >= 0 else 128 - status
 
     def host_pids(self) -> tuple[int, ...]:
-        """Return the process id."""
-        return (self._process.pid,)
+        """Return the process and whatever it started: any of them may be the one that uses the GPU."""
+        return descendants(self._process.pid) or (self._process.pid,)
 
     def terminate(self) -> None:
         """Ask the process to finish its step and end; once, for a second SIGTERM would kill it while it ends."""
@@ -92,6 +103,11 @@ class _ProcessHandle:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+
+def _working_directory(workload: Workload) -> Path:
+    """Return where a program starts: the checkout has our modules; an own command starts where the user is."""
+    return CHECKOUT if workload.module else Path(workload.working_directory or ".").resolve()
 
 
 def _environment(tenant: Tenant) -> dict[str, str]:

@@ -37,7 +37,7 @@ def host_flags(trial: Trial, catalog: Catalog, device: Device) -> tuple[str, ...
     if device.kind != "cpu":
         return ()
     jobs = trial.mix.jobs if trial.slot is None else [trial.mix.jobs[trial.slot]]
-    needed = sum(catalog[job.workload].resources.cpus for job in jobs)
+    needed = sum(job.workload_in(catalog).resources.cpus for job in jobs)
     return ("cpu_oversubscribed",) if needed + RUNNER_CORES > len(os.sched_getaffinity(0)) else ()
 
 
@@ -51,7 +51,7 @@ def refuse_beyond_host(plan: Plan, catalog: Catalog) -> None:
     cores = len(os.sched_getaffinity(0)) - RUNNER_CORES
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GB
     for mix in plan.mixes:
-        needs = [catalog[job.workload].resources for job in mix.jobs]
+        needs = [job.workload_in(catalog).resources for job in mix.jobs]
         _refuse(mix, "cores", [need.cpus for need in needs], cores)
         _refuse(mix, "GB of host memory", [need.memory_gb for need in needs], memory_gb)
 
@@ -70,7 +70,7 @@ def _tenant(
     cores: tuple[int, ...] | None,
 ) -> Tenant:  # fmt: skip
     job = trial.mix.jobs[slot]
-    workload = catalog[job.workload]
+    workload = job.workload_in(catalog)
     job_folder = folder / "jobs" / str(slot)
     job_folder.mkdir(parents=True)
     return Tenant(
@@ -91,5 +91,5 @@ def _tenant(
 def _cores(mix: Mix, catalog: Catalog) -> list[tuple[int, ...]]:
     """Give each job of a mix cores of its own; the first ones stay with the runner."""
     free = iter(sorted(os.sched_getaffinity(0))[RUNNER_CORES:])
-    needs: list[Resources] = [catalog[job.workload].resources for job in mix.jobs]
+    needs: list[Resources] = [job.workload_in(catalog).resources for job in mix.jobs]
     return [tuple(next(free) for _ in range(need.cpus)) for need in needs]

@@ -44,9 +44,9 @@ class Workload(_Entry):
     """A program that can be a tenant, and everything the runner must know of it."""
 
     name: str
-    module: str
-    image: str
-    kind: Literal["training", "inference", "probe"]
+    module: str | None  # None: the plan's own command or image
+    image: str | None
+    kind: Literal["training", "inference", "probe", "own"]
     unit: str
     parameters: Mapping[str, ParameterValue]
     cpu_parameters: Mapping[str, ParameterValue] = {}
@@ -55,7 +55,10 @@ class Workload(_Entry):
     install: str = EXTRA  # what pip takes to have them
     whole_gpus: int = Field(default=1, ge=1)  # more than one: the job cannot share a GPU
     resources: Resources
-    simulation: SimulationProfile
+    simulation: SimulationProfile | None = None  # None: nothing is known to simulate it by
+    command: tuple[str, ...] = ()  # instead of a module; empty beside an image: the image's own
+    working_directory: str | None = None
+    reports: Literal["steps", "nothing"] = "steps"  # nothing: it does not speak the job protocol
 
     def parameters_on(self, device_kind: str) -> dict[str, ParameterValue]:
         """Return the default parameters on a device of this kind (`cpu` has small sizes)."""
@@ -68,6 +71,8 @@ class Workload(_Entry):
             return f"must be one of {', '.join(map(str, allowed))}, not {shown(value)}"
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
             return f"must be of type {type(default).__name__} (default {default!r}), not {shown(value)}"
+        if parameter == "intensity" and isinstance(value, int | float) and not 0 < value <= 1:
+            return f"must be above 0 and at most 1, not {shown(value)}"
         if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < LIMIT:
             return f"must be positive and below {LIMIT:g}, not {shown(value)}"
         return None

@@ -13,6 +13,7 @@ from bench.errors import PlanError
 from bench.plan.catalog import Catalog, ParameterValue
 from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mode, why_not_together
 from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan
+from bench.plan.own import OWN_KEYS, own_job
 from bench.plan.whole_gpus import why_not_shared
 from bench.plan.wording import did_you_mean, listed, shown
 
@@ -88,6 +89,7 @@ class _Reader:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.problems: list[str] = []
+        self._own: dict[str, Job] = {}
 
     def plan(self, raw: Mapping[str, Any]) -> Plan | None:
         self._known_keys(raw, PLAN_KEYS, "")
@@ -209,6 +211,8 @@ class _Reader:
     def _job(self, entry: Any, place: str) -> tuple[Job, list[int]]:
         """Return the job and its counts; one that is wrong keeps its place, so that its mix can be judged."""
         options = {"workload": entry} if isinstance(entry, str) else entry
+        if isinstance(options, Mapping) and "workload" not in options and OWN_KEYS & options.keys():
+            return self._own_job(options, place), self._counts(options.get("count", 1), f"{place}.count")
         if not isinstance(options, Mapping) or "workload" not in options:
             self._say(place, f"must be a workload's name or a mapping with the key workload, not {shown(entry)}")
             return Job(workload="unknown"), [1]
@@ -220,6 +224,13 @@ class _Reader:
             return Job(workload="unknown"), counts
         parameters = {key: value for key, value in options.items() if key not in ("workload", "count")}
         return Job(workload=name, parameters=self._parameters(name, parameters, place)), counts
+
+    def _own_job(self, options: Mapping[Any, Any], place: str) -> Job:
+        """Read a command or an image of the user's own; two of one name must be the same."""
+        job = own_job(options, self.catalog, lambda key, problem: self._say(f"{place}{key}", problem))
+        if self._own.setdefault(job.workload, job) != job:
+            self._say(f"{place}.name", f"{shown(job.workload)} names another command or image of this plan, too")
+        return job
 
     def _parameters(self, name: str, given: Mapping[Any, Any], place: str) -> dict[str, ParameterValue]:
         workload = self.catalog[name]

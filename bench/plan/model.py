@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.plan.catalog import ParameterValue
+from bench.plan.catalog import Catalog, ParameterValue, Resources, Workload
 from bench.plan.mode import Mode
 
 Metric = Literal["stp", "antt", "smallest_progress", "jain"]
@@ -39,17 +39,49 @@ TIMINGS = {
 }
 
 
+class Program(_Frozen):
+    """A command or an image of the user's own. With a `unit` it speaks the job protocol, else it is silent."""
+
+    command: tuple[str, ...] = ()
+    image: str | None = None
+    unit: str | None = None
+    working_directory: str | None = None
+    cpus: int = Field(default=1, ge=1)
+    memory_gb: float = Field(default=4, gt=0)
+
+    def as_workload(self, name: str) -> Workload:
+        """Return what a catalog entry would say of it."""
+        return Workload(
+            name=name, module=None, image=self.image, kind="own", unit=self.unit or "runs", parameters={},
+            resources=Resources(cpus=self.cpus, memory_gb=self.memory_gb), command=self.command,
+            working_directory=self.working_directory, reports="steps" if self.unit else "nothing",
+        )  # fmt: skip
+
+
 class Job(_Frozen):
-    """One workload with the parameters in which it differs from the catalog: one tenant of the GPU."""
+    """One workload with the parameters in which it differs from the catalog: one tenant of the GPU.
+
+    A `program` of the user's own needs no catalog; `workload` is then its name.
+    """
 
     workload: str
     parameters: Mapping[str, ParameterValue] = {}
+    program: Program | None = None
 
     @property
     def label(self) -> str:
         """The job as tables name it: `resnet50-training`, or `resnet50-training batch_size=8`."""
         options = [f"{key}={value}" for key, value in sorted(self.parameters.items())]
         return " ".join([self.workload, *options])
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is a program that does not speak the job protocol."""
+        return self.program is not None and self.program.unit is None
+
+    def workload_in(self, catalog: Catalog) -> Workload:
+        """Return what is known of the job's workload."""
+        return self.program.as_workload(self.workload) if self.program else catalog[self.workload]
 
 
 class Mix(_Frozen):

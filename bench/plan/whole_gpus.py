@@ -30,7 +30,7 @@ def refuse_several_gpus(plan: Plan, catalog: Catalog, device_kind: str) -> None:
     """
     for place, problem in why_not_shared(plan.mixes, plan.modes, catalog):
         raise SetupError(f"{place}: {problem}")
-    for workload in (catalog[job.workload] for mix in plan.mixes for job in mix.jobs):
+    for workload in (job.workload_in(catalog) for mix in plan.mixes for job in mix.jobs):
         if device_kind == "gpu" and workload.whole_gpus > 1:
             raise SetupError(
                 f"{workload.name} needs {workload.whole_gpus} whole GPUs, and a run has one: {REASON}; start it "

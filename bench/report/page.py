@@ -11,6 +11,7 @@ from bench.report.checklists import rule_table, sigplan_table
 from bench.report.decision import decision_table
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
+from bench.report.programs import program_table
 from bench.report.sections import (
     changed_verdicts,
     colocation_table,
@@ -71,6 +72,7 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         figures=_drawn(figures, "step_latency", "throughput_by_job"),
         tables=_filled(job_table(comparison)),
     )
+    yield Section("Programs without the protocol", tables=_filled(program_table(comparison)))
     yield Section(
         "What the device did", figures=_drawn(figures, "telemetry"), tables=_filled(energy_table(comparison))
     )

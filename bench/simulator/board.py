@@ -5,7 +5,7 @@ at each job's own environment.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -90,13 +90,26 @@ def seen_sms(state: DriverState, client: Client) -> int:
     )
 
 
+def profile_of(workload: Workload) -> SimulationProfile:
+    """Return what a workload is simulated by; the launcher's preflight has refused those without."""
+    if workload.simulation is None:
+        raise ValueError(f"{workload.name} has no simulation profile")
+    return workload.simulation
+
+
 def step_cost(workload: Workload, parameters: Mapping[str, object]) -> Cost:
-    """Return the cost of a step on the reference device; GPU time grows in proportion to the batch size."""
-    profile: SimulationProfile = workload.simulation
+    """Return the cost of a step on the reference device; GPU time grows in proportion to the batch size.
+
+    The law has no rests: a duty cycle (`intensity`) becomes host time, into which the neighbours' slowing eats.
+    """
+    profile = profile_of(workload)
     default = workload.parameters.get("batch_size", 1)
     batch = parameters.get("batch_size", default)
     ratio = float(str(batch)) / float(str(default))
-    return Cost(profile.host_ms / 1e3, profile.fixed_ms * ratio / 1e3, profile.scaling_ms * ratio / 1e3)
+    cost = Cost(profile.host_ms / 1e3, profile.fixed_ms * ratio / 1e3, profile.scaling_ms * ratio / 1e3)
+    intensity = float(str(parameters.get("intensity", 1.0)))
+    rests = intensity < 1 and workload.parameters.get("resource") != "footprint"  # whose dial is its size
+    return replace(cost, host_s=cost.alone_s / intensity) if rests else cost
 
 
 def step_noise(seed: int, count: int, cv: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic_core import to_json
 
+from bench.errors import SetupError
 from bench.launch.contract import EVENTS_FILE, START_FILE, Handle, Tenant
 from bench.launch.corun import Window
 from bench.launch.events import PROTOCOL
@@ -19,6 +20,7 @@ from bench.simulator.board import (
     PIPE_VARIABLE,
     Board,
     Resident,
+    profile_of,
     seen_sms,
     step_cost,
     step_noise,
@@ -43,11 +45,17 @@ class SimulatedLauncher:
         self._running: dict[int, _SimulatedJob] = {}
 
     def preflight(self, workloads: Iterable[Workload]) -> None:
-        """Every catalog entry carries a profile to simulate."""
+        """Raise SetupError for a command or image of the user's own: no profile says how it behaves."""
+        unknown = [workload.name for workload in workloads if workload.simulation is None]
+        if unknown:
+            raise SetupError(
+                f"{', '.join(unknown)}: a simulated device runs no programs, and nothing is known to simulate "
+                "this by; use --device cuda, or --device cpu"
+            )
 
     def provenance(self, workload: Workload) -> dict[str, str | None]:
         """Return where the numbers behind this workload come from."""
-        return {"module": workload.module, "simulation": workload.simulation.provenance}
+        return {"module": workload.module, "simulation": profile_of(workload).provenance}
 
     def start(self, tenant: Tenant) -> Handle:
         """Put a tenant on the board, as far as driver and memory let it."""
@@ -117,7 +125,7 @@ class _SimulatedJob:
         grant = self.tenant.grant
         client = state.add_client(
             self.pid,
-            self.tenant.workload.module,
+            self.tenant.workload.module or self.tenant.workload.name,
             grant.device_id or "",
             self._need_mib(),
             mps_pipe_directory=grant.environment.get(PIPE_VARIABLE),
@@ -130,7 +138,7 @@ class _SimulatedJob:
         self._identify(state, client)
 
     def _need_mib(self) -> int:
-        return round(self.tenant.workload.simulation.gpu_memory_gb * MIB_PER_GB) + CONTEXT_MIB
+        return round(profile_of(self.tenant.workload).gpu_memory_gb * MIB_PER_GB) + CONTEXT_MIB
 
     def _fit_memory(self, state: DriverState, client: Client) -> None:
         """Raise RefusedError where the tenants together, or this one under its MPS limit, do not fit."""
@@ -174,7 +182,7 @@ class _SimulatedJob:
     def _warm_up(self) -> None:
         """Warm up alone: jobs become ready one after another, and those that wait do not compute."""
         (mean_step_s,) = self.board.step_times([self._resident()])
-        cv = self.tenant.workload.simulation.step_cv
+        cv = profile_of(self.tenant.workload).step_cv
         duration = mean_step_s * step_noise(self.tenant.seed + 1, WARMUP_STEPS, cv)
         end = self.board.clock.monotonic_s() + np.cumsum(duration)
         self.board.clock.sleep(float(duration.sum()))
@@ -193,7 +201,7 @@ class _SimulatedJob:
 
     def _finish(self, window: Window, mean_step_s: float) -> None:
         """Write the steps of the whole co-run, the one in flight at its end included, and end."""
-        profile = self.tenant.workload.simulation
+        profile = profile_of(self.tenant.workload)
         count = int((window.stop_s - window.start_s) / mean_step_s * 1.2) + 10
         duration = mean_step_s * step_noise(self.tenant.seed, count, profile.step_cv)
         end = window.start_s + np.cumsum(duration)

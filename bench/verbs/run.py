@@ -169,7 +169,8 @@ def _refuse_other_setup(record: RunRecord, set_up: dict[str, Any]) -> None:
 
 def _workloads(plan: Plan) -> list[Workload]:
     catalog = load_catalog()
-    return [catalog[name] for name in dict.fromkeys(job.workload for mix in plan.mixes for job in mix.jobs)]
+    jobs = {job.workload: job for mix in plan.mixes for job in mix.jobs}
+    return [job.workload_in(catalog) for job in jobs.values()]
 
 
 def _print_schedule(schedule: Schedule, device: Device, lock: int | str | None) -> None:

@@ -145,6 +145,12 @@ def test_impossible_parameters_and_counts(problems, job, problem):
     assert any(text.startswith("mixes.a[0]") and problem in text for text in found), found
 
 
+@pytest.mark.parametrize("value", ["0.0", "1.5", "-0.1", ".nan"])
+def test_the_dial_of_a_probe_has_two_ends(problems, value):
+    (found,) = problems(f"modes: [mps]\nmixes: {{a: [{{workload: sm-probe, intensity: {value}}}]}}")
+    assert found.startswith("mixes.a[0].intensity: must be above 0 and at most 1, not")
+
+
 def test_limits_of_mps_are_one_for_every_job_or_one_for_each(read):
     entry = "{mode: mps, active_thread_percentage: [70, 30], memory_limit_gib: 20}"
     (mode,) = read(f"modes: [{entry}]\nmixes: {{a: [resnet50-training, bert-base-training]}}").modes

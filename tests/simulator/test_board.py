@@ -237,6 +237,9 @@ def test_a_step_costs_in_proportion_to_its_batch(bench):
     assert step_cost(workload, {"batch_size": 8}).gpu_s == pytest.approx(0.1)
     assert step_cost(workload, {"batch_size": 16}).gpu_s == pytest.approx(0.2)
     assert step_cost(workload, {"batch_size": 16}).host_s == 0.004
+    assert step_cost(workload, {"intensity": 1.0}).alone_s == pytest.approx(0.1)
+    assert step_cost(workload, {"intensity": 0.5}).alone_s == pytest.approx(0.2)
+    assert step_cost(workload, {"intensity": 0.5}).gpu_s == pytest.approx(0.1)
     assert bench.mean_step_s([bench.tenant(0, batch_size=16)]) == pytest.approx(0.2, rel=0.03)
 
 

@@ -26,6 +26,14 @@ NAMES = (
     "bert-base-batch-inference",
     "gpt2-llm-generation",
     "first-context",
+    "sm-probe",
+    "tensor-probe",
+    "l2-probe",
+    "bandwidth-probe",
+    "pcie-h2d-probe",
+    "pcie-d2h-probe",
+    "cpu-probe",
+    "memory-probe",
 )
 MODULES = (
     "workloads.training.resnet_training",
@@ -37,6 +45,7 @@ MODULES = (
     "workloads.inference.batch_inference",
     "workloads.inference.llm_generation",
     "workloads.probes.first_context",
+    "workloads.probes.aggressor",
 )
 
 
@@ -62,7 +71,11 @@ def test_every_parameter_is_an_option_that_takes_its_default(
 def test_every_entry_is_complete(catalog: dict[str, Any], root: Path, name: str) -> None:
     entry = catalog[name]
     assert root.joinpath(*entry["module"].split(".")).with_suffix(".py").is_file()
-    units = {"training": {"images", "sequences"}, "inference": {"images", "sequences", "tokens"}, "probe": {"op"}}
+    units = {
+        "training": {"images", "sequences"},
+        "inference": {"images", "sequences", "tokens"},
+        "probe": {"op", "GFLOP", "GB"},
+    }
     assert entry["unit"] in units[entry["kind"]]
     assert entry["resources"]["cpus"] >= 1
     assert entry["resources"]["memory_gb"] > 0

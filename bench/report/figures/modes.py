@@ -165,7 +165,8 @@ def _values(comparison: Comparison, mode: str, mix: str, metric: str, job: str) 
 
 def _progress(comparison: Comparison, mode: str, mix: Mix, slot: int) -> Interval:
     cells = [cell for cell in comparison.cells if (cell.mode, cell.mix) == (mode, mix.name)]
-    values = [value for cell in cells if (value := cell.jobs[slot].progress.value) is not None]
+    jobs = [job for cell in cells for job in cell.jobs if job.tenant == mix.tenants[slot]]
+    values = [value for job in jobs if (value := job.progress.value) is not None]
     return _geometric(values)
 
 
