@@ -11,7 +11,7 @@ from bench.store.record import Status, TenantRecord
 NOTHING_TOLD = (
     "These programs do not speak the job protocol, so neither progress nor latency is known, and STP, ANTT, "
     "smallest progress and Jain are of the other jobs of their mix. Duration: from start to exit, of those that "
-    "ended by themselves with status 0 before the window did (counted as blocks); arithmetic mean [95 % t interval]."
+    "ended by themselves with status 0 before the window did (its blocks); arithmetic mean [95 % t interval]."
 )
 
 
