@@ -20,7 +20,8 @@ from bench.stats.ratio import RatioInterval, paired_log_ratio
 from bench.stats.verdict import Verdict, judge
 from bench.store.record import Status, TrialRecord
 
-PRIMARY, EXPLORATORY = "primary", "exploratory"
+PRIMARY, EXPLORATORY, CONTROL = "primary", "exploratory", "control"
+AGAIN, SLOWED = "(A/A)", f"{EXCLUSIVE} (slowed)"
 ALL_TRIALS, UNFLAGGED = "all", "unflagged"
 
 
@@ -59,7 +60,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """What a contrast asks, before the data are looked at."""
 
     mix: str
@@ -72,7 +73,7 @@ class _Question:
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class Pairs:
     """A question's data: the values of both sides in the blocks in which both are there."""
 
     values: list[float]
@@ -85,6 +86,19 @@ class _Pairs:
         return paired_log_ratio(self.values, self.baseline)
 
 
+def arm_of(record: TrialRecord) -> str:
+    """Return the side of a comparison that a trial is on: its mode, but for jobs alone and for controls."""
+    match record.role:
+        case Role.SOLO:  # as-found runs its own solo trials
+            return EXCLUSIVE
+        case Role.SLOWED:
+            return SLOWED
+        case Role.REPEAT:
+            return f"{record.mode_label} {AGAIN}"
+        case _:
+            return record.mode_label
+
+
 class Cells:
     """All cells of a run by mode, mix and block, with the failures that left gaps among them."""
 
@@ -95,9 +109,7 @@ class Cells:
         self._attempts: dict[tuple[str, str], dict[int, bool]] = {}
         self._skipped: set[tuple[str, str]] = set()
         for record in records:
-            mode = (
-                EXCLUSIVE if record.role is Role.SOLO else record.mode_label
-            )  # as-found runs its own solo trials
+            mode = arm_of(record)
             if record.status is Status.SKIPPED:
                 self._skipped.add((mode, record.mix))
             elif record.role is not Role.SHARE:
@@ -118,7 +130,7 @@ class Cells:
         """Return the measured (or derived) cells of one mode and mix by block, in order."""
         return self._cells.get((mode, mix), {})
 
-    def pairs(self, question: _Question) -> _Pairs:
+    def pairs(self, question: Question) -> Pairs:
         """Pair the two sides of a question block by block; a starved job forbids the ratio, visibly."""
         sides = [
             {
@@ -131,12 +143,12 @@ class Cells:
         known = [(a.value, b.value) for a, b in both if a.value is not None and b.value is not None]
         unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known)
         if unbounded:
-            return _Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
+            return Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
         skipped = (question.mode, question.mix) in self._skipped and not sides[0]
         reason = (
             f"{question.mode} was skipped" if skipped else first_reason(each for pair in both for each in pair)
         )
-        return _Pairs([a for a, _ in known], [b for _, b in known], reason)
+        return Pairs([a for a, _ in known], [b for _, b in known], reason)
 
 
 def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL_TRIALS) -> tuple[Contrast, ...]:
@@ -151,7 +163,7 @@ def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL
 def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[frozenset[str], bool]:
     """Tell for each pair of modes whether this run can tell them apart: Holm over all pairs, exploratory."""
     pairs = [(a, b) for index, a in enumerate(modes) for b in modes[index + 1 :]]
-    data = [cells.pairs(_Question(mix, METRICS[metric], "", a, b, "", EXPLORATORY)) for a, b in pairs]
+    data = [cells.pairs(Question(mix, METRICS[metric], "", a, b, "", EXPLORATORY)) for a, b in pairs]
     adjusted = holm([each.interval.p_value for each in data])
     return {
         frozenset(pair): _is_apart(each.interval, p) for pair, each, p in zip(pairs, data, adjusted, strict=True)
@@ -163,7 +175,7 @@ def _is_apart(interval: RatioInterval, adjusted_p: float | None) -> bool:
     return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
 
 
-def _questions(plan: Plan, units: dict[str, str]) -> Iterator[_Question]:
+def _questions(plan: Plan, units: dict[str, str]) -> Iterator[Question]:
     modes = [mode.label for mode in plan.sharing_modes]
     for mix in plan.mixes:
         for baseline in (EXCLUSIVE, plan.reference):
@@ -172,34 +184,37 @@ def _questions(plan: Plan, units: dict[str, str]) -> Iterator[_Question]:
                     yield from _of_pair(plan, mix, mode, str(baseline), units)
 
 
-def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[_Question]:
+def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[Question]:
     for metric in MIX_METRICS:
         family = PRIMARY if metric.name in plan.primary else EXPLORATORY
-        yield _Question(mix.name, metric, "", mode, baseline, metric.unit, family)
+        yield Question(mix.name, metric, "", mode, baseline, metric.unit, family)
     for job in dict.fromkeys(job.label for job in mix.jobs):
         for metric in JOB_METRICS:
             unit = unit_of(metric, job, units)
-            yield _Question(mix.name, metric, job, mode, baseline, unit, EXPLORATORY)
+            yield Question(mix.name, metric, job, mode, baseline, unit, EXPLORATORY)
 
 
 _Adjust = Callable[[Sequence[float | None]], list[float | None]]
 
 
-def _family(plan: Plan, cells: Cells, questions: list[_Question], adjust: _Adjust) -> Iterator[Contrast]:
+def _family(plan: Plan, cells: Cells, questions: list[Question], adjust: _Adjust) -> Iterator[Contrast]:
     data = [cells.pairs(question) for question in questions]
     adjusted = adjust([pairs.interval.p_value for pairs in data])
+    mixes = {mix.name: mix for mix in plan.mixes}
     for question, pairs, p in zip(questions, data, adjusted, strict=True):
-        yield _contrast(plan, cells, question, pairs, p)
+        yield compared(cells, question, mixes[question.mix], plan.blocks, pairs, p)
 
 
-def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: float | None) -> Contrast:
+def compared(
+    cells: Cells, question: Question, mix: Mix, planned: int, pairs: Pairs, adjusted_p: float | None
+) -> Contrast:
+    """Answer one question from its data; `planned` counts the blocks of the plan."""
     interval = pairs.interval
-    mix = next(mix for mix in plan.mixes if mix.name == question.mix)
     failed, baseline_failed = (cells.attempts(mode, mix) for mode in (question.mode, question.baseline))
     attempted = len(failed | baseline_failed)
     judgement = judge(
         interval,
-        p,
+        adjusted_p,
         higher_is_better=question.metric.higher_is_better,
         blocks=attempted,
         failures=sum(failed.values()),
@@ -218,9 +233,9 @@ def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: f
         ci_low=interval.low,
         ci_high=interval.high,
         n_blocks=interval.n,
-        n_planned=plan.blocks,
+        n_planned=planned,
         p_value=interval.p_value,
-        p_adjusted=p,
+        p_adjusted=adjusted_p,
         effect_size=interval.effect_size,
         family=question.family,
         better_direction=question.metric.better,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from bench.analysis.answers import Answer, Findings, answer
 from bench.analysis.colocation import BlockCell, block_cells
 from bench.analysis.contrasts import UNFLAGGED, Cells, Contrast, contrasts
+from bench.analysis.controls import Control, controls
 from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
 from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
@@ -34,6 +35,7 @@ class Comparison:
     answers: tuple[Answer, ...]
     scheduled: int
     switching: tuple[SwitchingTime, ...] = ()
+    controls: tuple[Control, ...] = ()
 
     @property
     def counts(self) -> Mapping[Status, int]:
@@ -86,6 +88,7 @@ def analyse(run: RunFolder) -> Comparison:
         contrasts=compared,
         answers=tuple(answer(findings, mix) for mix in plan.mixes),
         scheduled=len(make_schedule(plan, record.seed).trials),
+        controls=controls(plan, trials, blocks, records, units),
     )
     return _with_switching(comparison, run)
 

@@ -28,6 +28,11 @@ class Timing(_Frozen):
     measures: Literal["sharing", "switching"] = "sharing"
     """What the report is about: how modes compare, or what entering and leaving them costs (and nothing else)."""
 
+    @property
+    def has_controls(self) -> bool:
+        """Whether each block also measures a mode against itself, and a tenant slowed by a known share."""
+        return self.publishable and self.measures == "sharing"
+
 
 TIMINGS = {
     "selftest": Timing(name="selftest", blocks=1, settle_s=3, window_s=6, publishable=False),
@@ -94,3 +99,11 @@ class Plan(_Frozen):
             return None
         wanted = self.baseline or "time-slicing"
         return wanted if wanted in labels else labels[0]
+
+    @property
+    def repeated_mode(self) -> Mode | None:
+        """The sharing mode that a plan with controls measures against itself: the reference, else the only one."""
+        if not self.timing.has_controls:
+            return None
+        shared = self.sharing_modes
+        return next((mode for mode in shared if mode.label == self.reference), shared[0] if shared else None)

@@ -34,7 +34,7 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
     }
     measured = {trial.record.id: trial for trial in comparison.trials}
     rows: dict[str, list[dict[str, Any]]] = {
-        "contrasts.csv": [asdict(row) for row in comparison.contrasts],
+        "contrasts.csv": [asdict(row) for row in (*comparison.contrasts, *_of_controls(comparison))],
         "levels.csv": [asdict(row) for row in comparison.levels],
         "colocation.csv": [_cell(cell) for cell in comparison.cells],
         "jobs.csv": [_job(t, tenant, progress) for t in comparison.trials for tenant in t.tenants],
@@ -49,6 +49,10 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
         if table:
             pd.DataFrame(table).to_csv(folder / name, index=False, lineterminator="\n")
     return {name: holds for name, holds in TABLES.items() if (folder / name).is_file()}
+
+
+def _of_controls(comparison: Comparison) -> list[Contrast]:
+    return [control.contrast for control in comparison.controls]
 
 
 def _cell(cell: BlockCell) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
         "plan": comparison.plan,
         "question": QUESTIONS[comparison.plan.timing.measures],
         "answers": comparison.answers,
+        "controls": comparison.controls,
         "banners": banners(comparison),
         "watermark": watermark(comparison),
         "counts": [(status.value, comparison.counts.get(status, 0)) for status in Status],

@@ -186,9 +186,13 @@ def _print_schedule(schedule: Schedule, device: Device, lock: int | str | None) 
 
 
 def _alone(trial: Trial) -> str:
-    """Say of a job that runs alone in what; of exclusive that goes without saying."""
+    """Say of a job that runs alone in what (of exclusive that goes without saying), and what a control is."""
     if trial.role is Role.SHARE:
         return f", {trial.tenants[0]} alone in its share"
+    if trial.role is Role.REPEAT:
+        return ", once more (A/A)"
+    if trial.slowdown is not None:
+        return f", slowed by {100 * trial.slowdown:g} % (positive control)"
     return ", alone" if trial.role is Role.SOLO and isinstance(trial.mode, AsFound) else ""
 
 

@@ -45,16 +45,16 @@ ITEMS_PER_STEP = 25.0
 
 def wobble(trial: Trial) -> float:
     """Return a factor that differs from block to block and mode to mode, and averages to 1 over 6 blocks."""
-    period = 2 if trial.mode.mode == "time-slicing" else 3
+    period = 2 if trial.mode.mode == "time-slicing" and trial.role is Role.MIX else 3
     return {2: (1 / 1.02, 1.02), 3: (1.0, 1.01, 1 / 1.01)}[period][trial.block % period]
 
 
 def usual_rate(trial: Trial, slot: int) -> float:
     """Return items per second: solo, or the mode's part of it, with a little wobble where jobs co-run."""
     solo = SOLO[trial.mix.jobs[slot].workload]
-    if trial.role is Role.SOLO:
-        return solo
-    return solo * PROGRESS[trial.mode.mode] * (wobble(trial) if trial.role is Role.MIX else 1.0)
+    if trial.role in (Role.SOLO, Role.SLOWED):
+        return solo if trial.slowdown is None else solo / (1 + trial.slowdown) * wobble(trial)
+    return solo * PROGRESS[trial.mode.mode] * (1.0 if trial.role is Role.SHARE else wobble(trial))
 
 
 @dataclass

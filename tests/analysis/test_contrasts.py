@@ -90,7 +90,7 @@ def test_a_lower_stp_is_worse_and_a_lower_turnaround_better(comparison: Comparis
 def test_slowdown_splits_into_partition_and_interference(tmp_path: Path) -> None:
     def rate(trial: Trial, slot: int) -> float:
         solo = SOLO[trial.mix.jobs[slot].workload]
-        return solo * {Role.SOLO: 1.0, Role.SHARE: 0.5, Role.MIX: 0.4}[trial.role]
+        return solo * {Role.SOLO: 1.0, Role.SHARE: 0.5}.get(trial.role, 0.4)
 
     comparison = analyse(make_run(tmp_path, Recipe(plan_text=SHARES, rate=rate)))
     shared = [cell for cell in comparison.cells if cell.mode == "mps-equal"]
