@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from bench.analysis.answers import Answer, Findings, answer
 from bench.analysis.colocation import BlockCell, block_cells
@@ -47,10 +48,16 @@ class Comparison:
         """How many scheduled trials have not been measured: the run was interrupted, or is still going on."""
         return max(0, self.scheduled - len(self.records))
 
-    @property
-    def flagged(self) -> tuple[TrialRecord, ...]:
-        """Trials with a remark that does not invalidate them."""
-        return tuple(record for record in self.records if record.flags)
+    @cached_property
+    def measured(self) -> Mapping[str, TrialMeasure]:
+        """The ok trials by id."""
+        return {trial.record.id: trial for trial in self.trials}
+
+    @cached_property
+    def flagged(self) -> Mapping[str, tuple[str, ...]]:
+        """The flags of each trial that has some, by id: remarks that do not invalidate it."""
+        flags = {r.id: self.measured[r.id].flags if r.id in self.measured else r.flags for r in self.records}
+        return {name: some for name, some in flags.items() if some}
 
     @property
     def found(self) -> str | None:
@@ -75,7 +82,7 @@ def analyse(run: RunFolder) -> Comparison:
     blocks = block_cells(trials, plan.mixes)
     cells = Cells(blocks, records)
     compared = contrasts(plan, cells, units)
-    if any(each.flags for each in records):
+    if any(each.flags for each in records) or any(trial.flags for trial in trials):
         compared += _without_flagged(plan, records, trials, units)
     findings = Findings(plan, cells, compared, records, record.simulated)
     comparison = Comparison(
@@ -121,6 +128,6 @@ def _without_flagged(
     plan: Plan, records: tuple[TrialRecord, ...], trials: tuple[TrialMeasure, ...], units: dict[str, str]
 ) -> tuple[Contrast, ...]:
     """Ask everything again of the unflagged trials alone, as a check on what the flags might have caused."""
-    kept = [trial for trial in trials if not trial.record.flags]
+    kept = [trial for trial in trials if not trial.flags]
     cells = Cells(block_cells(kept, plan.mixes), records)
     return contrasts(plan, cells, units, trials=UNFLAGGED)

@@ -18,6 +18,7 @@ from bench.report.sections import (
     mishap_table,
     split_table,
 )
+from bench.report.steadiness import window_table
 from bench.report.switching import switching_table
 from bench.report.table import Table
 
@@ -81,7 +82,8 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         folded=True,
     )
     yield Section(
-        "Failures, invalid trials, flags", tables=_filled(mishap_table(comparison), flag_table(comparison))
+        "Failures, invalid trials, flags",
+        tables=_filled(mishap_table(comparison), flag_table(comparison), window_table(comparison)),
     )
     yield Section("Proof of mode", tables=_filled(proof_table(comparison)))
     yield Section("Provenance", tables=_filled(provenance_table(comparison)))

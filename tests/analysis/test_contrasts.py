@@ -179,5 +179,19 @@ def test_flagged_trials_are_shown_with_and_without(tmp_path: Path) -> None:
     assert without.value == pytest.approx(math.exp(np.mean(np.log(stp))))
 
 
+def test_trials_that_drift_are_flagged_and_left_out_of_the_second_answer(tmp_path: Path) -> None:
+    def drift(trial: Trial) -> float:
+        return 0.02 if (trial.block, trial.mode.mode) == (2, "mps") else 0.0
+
+    run = make_run(tmp_path, Recipe(drift=drift))
+    before = (run.trials_folder / "b02-mps-pair" / "trial.json").read_bytes()
+    comparison = analyse(run)
+    assert comparison.flagged == {"b02-mps-pair": ("drift",)}
+    assert any("drifts by +1" in remark for remark in comparison.measured["b02-mps-pair"].remarks)
+    assert find(comparison, "stp", "mps", "exclusive").n_blocks == 6
+    assert find(comparison, "stp", "mps", "exclusive", trials="unflagged").n_blocks == 5
+    assert (run.trials_folder / "b02-mps-pair" / "trial.json").read_bytes() == before
+
+
 def test_no_unflagged_rows_without_a_flag(comparison: Comparison) -> None:
     assert {row.trials for row in comparison.contrasts} == {"all"}

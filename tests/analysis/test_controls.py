@@ -25,7 +25,7 @@ def test_on_good_data_both_intervals_cover_what_is_known(tmp_path: Path) -> None
         "covers 1: yes."
     )
     assert slowed.text == (
-        "Positive control: a tenant slowed by 5 % (resnet50-training alone) is seen as 0.9524 [0.9437, 0.9611] "
+        "Positive control: a tenant slowed by 5 % (resnet50-training alone) is seen as 0.9524 [0.9435, 0.9613] "
         "(95 % CI, n = 6 blocks), covers 0.952: yes."
     )
 
