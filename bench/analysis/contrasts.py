@@ -16,7 +16,7 @@ from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
 from bench.stats.interval import geometric_mean_interval
 from bench.stats.multiplicity import benjamini_hochberg, holm
-from bench.stats.ratio import RatioInterval, paired_log_ratio
+from bench.stats.ratio import RatioInterval, paired_log_ratio, two_stage_log_ratio
 from bench.stats.verdict import Verdict, judge
 from bench.store.record import Status, TrialRecord
 
@@ -79,10 +79,14 @@ class Pairs:
     values: list[float]
     baseline: list[float]
     reason: str | None
+    pilot: int | None = None
+    """How many of them, the first ones, are of the pilot that chose the number of blocks; None without one."""
 
     @cached_property
     def interval(self) -> RatioInterval:
         """Mode over baseline; against a derived arm this is the one-sample interval against its constant."""
+        if self.pilot is not None:
+            return two_stage_log_ratio(self.values, self.baseline, self.pilot)
         return paired_log_ratio(self.values, self.baseline)
 
 
@@ -100,9 +104,15 @@ def arm_of(record: TrialRecord) -> str:
 
 
 class Cells:
-    """All cells of a run by mode, mix and block, with the failures that left gaps among them."""
+    """All cells of a run by mode, mix and block, with the failures that left gaps among them.
 
-    def __init__(self, cells: Iterable[BlockCell], records: Iterable[TrialRecord]) -> None:
+    `pilot_blocks` is how many blocks chose the number of all; None where that number was fixed beforehand.
+    """
+
+    def __init__(
+        self, cells: Iterable[BlockCell], records: Iterable[TrialRecord], pilot_blocks: int | None = None
+    ) -> None:
+        self._pilot_blocks = pilot_blocks
         self._cells: dict[tuple[str, str], dict[int, BlockCell]] = {}
         for cell in sorted(cells, key=lambda cell: cell.block):
             self._cells.setdefault((cell.mode, cell.mix), {})[cell.block] = cell
@@ -139,16 +149,20 @@ class Cells:
             }
             for mode in (question.mode, question.baseline)
         ]
-        both = [(sides[0][block], sides[1][block]) for block in sides[0] if block in sides[1]]
-        known = [(a.value, b.value) for a, b in both if a.value is not None and b.value is not None]
-        unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known)
+        both = {block: (sides[0][block], sides[1][block]) for block in sides[0] if block in sides[1]}
+        told = {block: (a.value, b.value) for block, (a, b) in both.items()}
+        known = {block: (a, b) for block, (a, b) in told.items() if a is not None and b is not None}
+        unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known.values())
         if unbounded:
             return Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
         skipped = (question.mode, question.mix) in self._skipped and not sides[0]
         reason = (
-            f"{question.mode} was skipped" if skipped else first_reason(each for pair in both for each in pair)
+            f"{question.mode} was skipped"
+            if skipped
+            else first_reason(each for pair in both.values() for each in pair)
         )
-        return Pairs([a for a, _ in known], [b for _, b in known], reason)
+        pilot = None if self._pilot_blocks is None else sum(block <= self._pilot_blocks for block in known)
+        return Pairs([a for a, _ in known.values()], [b for _, b in known.values()], reason, pilot)
 
 
 def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL_TRIALS) -> tuple[Contrast, ...]:
@@ -158,6 +172,11 @@ def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL
         asked = [question for question in _questions(plan, units) if question.family == family]
         answered += _family(plan, cells, asked, adjust)
     return tuple(replace(contrast, trials=trials) for contrast in answered)
+
+
+def primary_data(plan: Plan, cells: Cells) -> list[tuple[Question, Pairs]]:
+    """Return the questions of the primary family, each with its data."""
+    return [(asked, cells.pairs(asked)) for asked in _questions(plan, {}) if asked.family == PRIMARY]
 
 
 def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[frozenset[str], bool]:

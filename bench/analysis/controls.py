@@ -37,12 +37,13 @@ def controls(
     cells: Sequence[BlockCell],
     records: Sequence[TrialRecord],
     units: dict[str, str],
+    pilot_blocks: int | None,
 ) -> tuple[Control, ...]:
     """Return the controls of a plan that has them: A/A in each primary metric, then the positive control."""
     if not plan.timing.has_controls:
         return ()
     again = [replace(cell, mode=f"{cell.mode} {AGAIN}") for cell in repeated_cells(trials)]
-    known = Cells([*cells, *again, *_alone(trials)], records)
+    known = Cells([*cells, *again, *_alone(trials)], records, pilot_blocks)
     return (*_against_itself(plan, known), _slowed(plan, known, units))
 
 

@@ -18,7 +18,7 @@ from bench.plan.load import load_plan
 from bench.plan.model import Plan
 from bench.plan.schedule import make_schedule
 from bench.plan.select import select_modes
-from bench.store.record import RunRecord, Status, TrialRecord
+from bench.store.record import BlockDecision, RunRecord, Status, TrialRecord
 from bench.store.run_folder import RunFolder
 
 
@@ -37,6 +37,7 @@ class Comparison:
     scheduled: int
     switching: tuple[SwitchingTime, ...] = ()
     controls: tuple[Control, ...] = ()
+    decision: BlockDecision | None = None
 
     @property
     def counts(self) -> Mapping[Status, int]:
@@ -74,16 +75,17 @@ class Comparison:
 
 def analyse(run: RunFolder) -> Comparison:
     """Read a run and say what it says, however far it got; raises RecordError where records cannot be pooled."""
-    record, plan = run.record, plan_of(run)
+    record, plan, decision = run.record, plan_of(run), run.decision
+    pilot_blocks = decision.pilot_blocks if decision else None
     records = tuple(run.trials())
     check_poolable(record, records)
     trials = tuple(trial for each in records if (trial := measure(run, each)) is not None)
     units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
     blocks = block_cells(trials, plan.mixes)
-    cells = Cells(blocks, records)
+    cells = Cells(blocks, records, pilot_blocks)
     compared = contrasts(plan, cells, units)
     if any(each.flags for each in records) or any(trial.flags for trial in trials):
-        compared += _without_flagged(plan, records, trials, units)
+        compared += _without_flagged(plan, records, trials, units, pilot_blocks)
     findings = Findings(plan, cells, compared, records, record.simulated)
     comparison = Comparison(
         run=record,
@@ -95,7 +97,8 @@ def analyse(run: RunFolder) -> Comparison:
         contrasts=compared,
         answers=tuple(answer(findings, mix) for mix in plan.mixes),
         scheduled=len(make_schedule(plan, record.seed).trials),
-        controls=controls(plan, trials, blocks, records, units),
+        controls=controls(plan, trials, blocks, records, units, pilot_blocks),
+        decision=decision,
     )
     return _with_switching(comparison, run)
 
@@ -117,17 +120,24 @@ def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
 
 
 def plan_of(run: RunFolder) -> Plan:
-    """Return the plan as it ran: the stored file, with the modes that the command line named."""
+    """Return the plan as it ran: the stored file, with the modes named and the number of blocks decided."""
     record = run.record
     plan = load_plan(run.plan_file, load_catalog())
     kind = str(record.device.get("kind", "gpu"))
-    return select_modes(plan, record.modes or (), record.preset, kind).plan
+    decision = run.decision
+    return select_modes(plan, record.modes or (), record.preset, kind).plan.lasting(
+        decision.blocks if decision else None
+    )
 
 
 def _without_flagged(
-    plan: Plan, records: tuple[TrialRecord, ...], trials: tuple[TrialMeasure, ...], units: dict[str, str]
+    plan: Plan,
+    records: tuple[TrialRecord, ...],
+    trials: tuple[TrialMeasure, ...],
+    units: dict[str, str],
+    pilot_blocks: int | None,
 ) -> tuple[Contrast, ...]:
     """Ask everything again of the unflagged trials alone, as a check on what the flags might have caused."""
     kept = [trial for trial in trials if not trial.flags]
-    cells = Cells(block_cells(kept, plan.mixes), records)
+    cells = Cells(block_cells(kept, plan.mixes), records, pilot_blocks)
     return contrasts(plan, cells, units, trials=UNFLAGGED)

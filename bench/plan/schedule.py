@@ -15,6 +15,7 @@ from bench.plan.mode import AsFound, Exclusive, Mig, MigMps, Mode, Mps, MpsEqual
 from bench.plan.model import Mix, Plan, Timing
 
 LONGEST_WORD = 60  # of the three that an id consists of: ids are names of folders
+JOB_START_S, SWITCH_S = 20.0, 10.0  # assumed, for estimates: imports, model, warm-up; entering and leaving
 KNOWN_SLOWDOWN = 0.05
 """Each step of the positive control lasts longer by this share, so its rate is 1 / 1.05 of the solo rate."""
 
@@ -94,6 +95,12 @@ class Schedule:
     def measured_s(self) -> float:
         """Seconds of settling and window that the trials take; start-up and mode switches come on top."""
         return len(self.trials) * (self.timing.settle_s + self.timing.window_s)
+
+    @property
+    def start_up_s(self) -> float:
+        """Seconds that start-up and switching will take, by assumption: jobs become ready one after another."""
+        jobs = sum(len(trial.tenants) for trial in self.trials)
+        return jobs * JOB_START_S + sum(len(block.visits) for block in self.blocks) * SWITCH_S
 
 
 def make_schedule(plan: Plan, seed: int) -> Schedule:

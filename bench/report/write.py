@@ -12,7 +12,7 @@ from bench.analysis.summary import Comparison, analyse
 from bench.errors import RecordError
 from bench.report.exports import write_tables
 from bench.report.figures.draw import draw_all
-from bench.report.labels import QUESTIONS, banners, watermark
+from bench.report.labels import QUESTIONS, banners, block_remarks, watermark
 from bench.report.page import Figures, sections
 from bench.stats.quantile import minimum_count
 from bench.stats.verdict import ALPHA, MAX_FAILURE_SHARE, MIN_BLOCKS
@@ -67,7 +67,7 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
         "plan": comparison.plan,
         "question": QUESTIONS[comparison.plan.timing.measures],
         "answers": comparison.answers,
-        "controls": comparison.controls,
+        "remarks": [*block_remarks(comparison.decision), *(control.text for control in comparison.controls)],
         "banners": banners(comparison),
         "watermark": watermark(comparison),
         "counts": [(status.value, comparison.counts.get(status, 0)) for status in Status],
