@@ -46,7 +46,7 @@ def paired_log_ratio(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Ra
 
 
 def two_stage_log_ratio(a: ArrayLike, b: ArrayLike, pilot_n: int, confidence: float = 0.95) -> RatioInterval:
-    """Return a over b with Stein's interval, its spread and degrees of freedom those of the first `pilot_n` blocks.
+    """Return a over b with Stein's interval: spread and degrees of freedom are of the first `pilot_n` blocks.
 
     For studies whose pilot chose the number of blocks. A pilot of one block, or one without variation, chose
     nothing, so there the interval is that of `paired_log_ratio`.
