@@ -163,7 +163,10 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
         "device as a cluster gave it",
     )  # fmt: skip
     run.add_argument(
-        "--plan", metavar="NAME_OR_PATH", default=None, help="smoke, standard, or a YAML file (default: standard)"
+        "--plan",
+        metavar="NAME_OR_PATH",
+        default=None,
+        help="smoke, standard, paper, or a YAML file (default: standard)",
     )
     _add_device(run)
     run.add_argument(
@@ -183,7 +186,9 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
         help="lock the SM clock, as root; without MHZ a short trial first finds what the power cap sustains",
     )  # fmt: skip
     run.add_argument(
-        "--dry-run", action="store_true", help="print the schedule and how long it takes; touch nothing"
+        "--dry-run",
+        action="store_true",
+        help="print the schedule, how long it takes and what it can show; touch nothing",
     )
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.set_defaults(verb=_run)

@@ -14,6 +14,9 @@ The launcher names a private folder in `BENCH_JOB_DIR`. Events are appended ther
 object a line, and `start.json` is awaited there. Without that variable the program runs stand-alone: it
 starts at once, works for `seconds`, and prints one line. All instants are seconds on CLOCK_MONOTONIC, which
 the processes and containers of one host share.
+
+With `BENCH_SLOWDOWN=0.05` in its environment a job makes each step last 5 % longer, by idling after the work: a
+known difference, for showing that a benchmark sees it.
 """
 
 from __future__ import annotations
@@ -36,16 +39,26 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1
 JOB_DIR_VARIABLE = "BENCH_JOB_DIR"
+SLOWDOWN_VARIABLE = "BENCH_SLOWDOWN"
 FLUSH_PERIOD_S = 0.5  # a tenant that dies loses at most this much finished work
 FLUSH_REQUESTS = 100  # writing a batch must not hold up the next request: 100 take about 0.2 ms
 REQUEST_COLUMNS = ("scheduled_s", "sent_s", "done_s", "status", "items")
 POLL_PERIOD_S = 0.02
+SPIN_S = 0.001  # the last millisecond of a wait is spun away: sleeping overshoots by some tens of microseconds
 OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "RESOURCE_EXHAUSTED")
 
 
 def now_s() -> float:
     """Seconds on CLOCK_MONOTONIC."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def idle_until(instant_s: float) -> float:
+    """Return at an instant, to some microseconds, with the device idle; return the instant reached."""
+    while (left_s := instant_s - now_s()) > 0:
+        if left_s > SPIN_S:
+            time.sleep(left_s - SPIN_S)
+    return now_s()
 
 
 class Job:
@@ -65,6 +78,7 @@ class Job:
         self._total_requests = 0
         self._total_items = 0
         self._asked_to_stop = False
+        self._slowdown = float(os.environ.get(SLOWDOWN_VARIABLE, "0"))
 
     @classmethod
     def open(cls, libraries: Sequence[str] = (), seconds: float = 10.0) -> Job:
@@ -133,6 +147,8 @@ class Job:
             began_s = now_s()
             yield
             ended_s = now_s()
+            if self._slowdown:
+                ended_s = idle_until(ended_s + self._slowdown * (ended_s - began_s))
             self._pending.append(ended_s, ended_s - began_s, items, self._wait_s)
             self._wait_s = None
             if ended_s - self._flushed_s >= FLUSH_PERIOD_S:

@@ -158,6 +158,13 @@ def block_cells(trials: Iterable[TrialMeasure], mixes: Iterable[Mix]) -> tuple[B
     return (*shared, *(cell for cell in derived if cell is not None))
 
 
+def repeated_cells(trials: Iterable[TrialMeasure]) -> tuple[BlockCell, ...]:
+    """Return the cells that were measured once more, against the same solo trials as the first time."""
+    measured = tuple(trials)
+    alone = Alone(measured)
+    return tuple(_shared(trial, alone) for trial in measured if trial.record.role is Role.REPEAT)
+
+
 def _shared(trial: TrialMeasure, alone: Alone) -> BlockCell:
     record = trial.record
     mix = Mix(name=record.mix, jobs=record.mix_jobs)

@@ -16,11 +16,12 @@ from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
 from bench.stats.interval import geometric_mean_interval
 from bench.stats.multiplicity import benjamini_hochberg, holm
-from bench.stats.ratio import RatioInterval, paired_log_ratio
+from bench.stats.ratio import RatioInterval, paired_log_ratio, two_stage_log_ratio
 from bench.stats.verdict import Verdict, judge
 from bench.store.record import Status, TrialRecord
 
-PRIMARY, EXPLORATORY = "primary", "exploratory"
+PRIMARY, EXPLORATORY, CONTROL = "primary", "exploratory", "control"
+AGAIN, SLOWED = "(A/A)", f"{EXCLUSIVE} (slowed)"
 ALL_TRIALS, UNFLAGGED = "all", "unflagged"
 
 
@@ -59,7 +60,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """What a contrast asks, before the data are looked at."""
 
     mix: str
@@ -72,16 +73,20 @@ class _Question:
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class Pairs:
     """A question's data: the values of both sides in the blocks in which both are there."""
 
     values: list[float]
     baseline: list[float]
     reason: str | None
+    pilot: int | None = None
+    """How many of them, the first ones, are of the pilot that chose the number of blocks; None without one."""
 
     @cached_property
     def interval(self) -> RatioInterval:
         """Mode over baseline; against a derived arm this is the one-sample interval against its constant."""
+        if self.pilot is not None:
+            return two_stage_log_ratio(self.values, self.baseline, self.pilot)
         return paired_log_ratio(self.values, self.baseline)
 
     @property
@@ -90,19 +95,36 @@ class _Pairs:
         return geometric_mean_interval(self.values).value, geometric_mean_interval(self.baseline).value
 
 
-class Cells:
-    """All cells of a run by mode, mix and block, with the failures that left gaps among them."""
+def arm_of(record: TrialRecord) -> str:
+    """Return the side of a comparison that a trial is on: its mode, but for jobs alone and for controls."""
+    match record.role:
+        case Role.SOLO:  # as-found runs its own solo trials
+            return EXCLUSIVE
+        case Role.SLOWED:
+            return SLOWED
+        case Role.REPEAT:
+            return f"{record.mode_label} {AGAIN}"
+        case _:
+            return record.mode_label
 
-    def __init__(self, cells: Iterable[BlockCell], records: Iterable[TrialRecord]) -> None:
+
+class Cells:
+    """All cells of a run by mode, mix and block, with the failures that left gaps among them.
+
+    `pilot_blocks` is how many blocks chose the number of all; None where that number was fixed beforehand.
+    """
+
+    def __init__(
+        self, cells: Iterable[BlockCell], records: Iterable[TrialRecord], pilot_blocks: int | None = None
+    ) -> None:
+        self._pilot_blocks = pilot_blocks
         self._cells: dict[tuple[str, str], dict[int, BlockCell]] = {}
         for cell in sorted(cells, key=lambda cell: cell.block):
             self._cells.setdefault((cell.mode, cell.mix), {})[cell.block] = cell
         self._attempts: dict[tuple[str, str], dict[int, bool]] = {}
         self._skipped: set[tuple[str, str]] = set()
         for record in records:
-            mode = (
-                EXCLUSIVE if record.role is Role.SOLO else record.mode_label
-            )  # as-found runs its own solo trials
+            mode = arm_of(record)
             if record.status is Status.SKIPPED:
                 self._skipped.add((mode, record.mix))
             elif record.role is not Role.SHARE:
@@ -123,7 +145,7 @@ class Cells:
         """Return the measured (or derived) cells of one mode and mix by block, in order."""
         return self._cells.get((mode, mix), {})
 
-    def pairs(self, question: _Question) -> _Pairs:
+    def pairs(self, question: Question) -> Pairs:
         """Pair the two sides of a question block by block; a starved job forbids the ratio, visibly."""
         sides = [
             {
@@ -132,16 +154,20 @@ class Cells:
             }
             for mode in (question.mode, question.baseline)
         ]
-        both = [(sides[0][block], sides[1][block]) for block in sides[0] if block in sides[1]]
-        known = [(a.value, b.value) for a, b in both if a.value is not None and b.value is not None]
-        unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known)
+        both = {block: (sides[0][block], sides[1][block]) for block in sides[0] if block in sides[1]}
+        told = {block: (a.value, b.value) for block, (a, b) in both.items()}
+        known = {block: (a, b) for block, (a, b) in told.items() if a is not None and b is not None}
+        unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known.values())
         if unbounded:
-            return _Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
+            return Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
         skipped = (question.mode, question.mix) in self._skipped and not sides[0]
         reason = (
-            f"{question.mode} was skipped" if skipped else first_reason(each for pair in both for each in pair)
+            f"{question.mode} was skipped"
+            if skipped
+            else first_reason(each for pair in both.values() for each in pair)
         )
-        return _Pairs([a for a, _ in known], [b for _, b in known], reason)
+        pilot = None if self._pilot_blocks is None else sum(block <= self._pilot_blocks for block in known)
+        return Pairs([a for a, _ in known.values()], [b for _, b in known.values()], reason, pilot)
 
 
 def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL_TRIALS) -> tuple[Contrast, ...]:
@@ -151,6 +177,11 @@ def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL
         asked = [question for question in _questions(plan, units) if question.family == family]
         answered += _family(plan, cells, asked, adjust)
     return tuple(replace(contrast, trials=trials) for contrast in answered)
+
+
+def primary_data(plan: Plan, cells: Cells) -> list[tuple[Question, Pairs]]:
+    """Return the questions of the primary family, each with its data."""
+    return [(asked, cells.pairs(asked)) for asked in _questions(plan, {}) if asked.family == PRIMARY]
 
 
 @dataclass(frozen=True)
@@ -177,7 +208,7 @@ class Pair:
 def pairwise(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[tuple[str, str], Pair]:
     """Return each pair of modes, in the order given: Holm over all of them, exploratory."""
     pairs = [(a, b) for index, a in enumerate(modes) for b in modes[index + 1 :]]
-    asked = [_Question(mix, METRICS[metric], "", *pair, "", EXPLORATORY) for pair in pairs]
+    asked = [Question(mix, METRICS[metric], "", *pair, "", EXPLORATORY) for pair in pairs]
     data = [cells.pairs(question) for question in asked]
     adjusted = holm([each.interval.p_value for each in data])
     return {
@@ -191,7 +222,7 @@ def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict
     return {frozenset(pair): found.apart for pair, found in pairwise(cells, mix, metric, modes).items()}
 
 
-def _questions(plan: Plan, units: dict[str, str]) -> Iterator[_Question]:
+def _questions(plan: Plan, units: dict[str, str]) -> Iterator[Question]:
     modes = [mode.label for mode in plan.sharing_modes]
     for mix in plan.mixes:
         for baseline in (EXCLUSIVE, plan.reference):
@@ -200,35 +231,38 @@ def _questions(plan: Plan, units: dict[str, str]) -> Iterator[_Question]:
                     yield from _of_pair(plan, mix, mode, str(baseline), units)
 
 
-def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[_Question]:
+def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[Question]:
     for metric in MIX_METRICS:
         family = PRIMARY if metric.name in plan.primary else EXPLORATORY
-        yield _Question(mix.name, metric, "", mode, baseline, metric.unit, family)
+        yield Question(mix.name, metric, "", mode, baseline, metric.unit, family)
     for job in dict.fromkeys(job.label for job in mix.jobs):
         for metric in JOB_METRICS:
             unit = unit_of(metric, job, units)
-            yield _Question(mix.name, metric, job, mode, baseline, unit, EXPLORATORY)
+            yield Question(mix.name, metric, job, mode, baseline, unit, EXPLORATORY)
 
 
 _Adjust = Callable[[Sequence[float | None]], list[float | None]]
 
 
-def _family(plan: Plan, cells: Cells, questions: list[_Question], adjust: _Adjust) -> Iterator[Contrast]:
+def _family(plan: Plan, cells: Cells, questions: list[Question], adjust: _Adjust) -> Iterator[Contrast]:
     data = [cells.pairs(question) for question in questions]
     adjusted = adjust([pairs.interval.p_value for pairs in data])
+    mixes = {mix.name: mix for mix in plan.mixes}
     for question, pairs, p in zip(questions, data, adjusted, strict=True):
-        yield _contrast(plan, cells, question, pairs, p)
+        yield compared(cells, question, mixes[question.mix], plan.blocks, pairs, p)
 
 
-def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: float | None) -> Contrast:
+def compared(
+    cells: Cells, question: Question, mix: Mix, planned: int, pairs: Pairs, adjusted_p: float | None
+) -> Contrast:
+    """Answer one question from its data; `planned` counts the blocks of the plan."""
     interval = pairs.interval
     value, baseline_value = pairs.levels
-    mix = next(mix for mix in plan.mixes if mix.name == question.mix)
     failed, baseline_failed = (cells.attempts(mode, mix) for mode in (question.mode, question.baseline))
     attempted = len(failed | baseline_failed)
     judgement = judge(
         interval,
-        p,
+        adjusted_p,
         higher_is_better=question.metric.higher_is_better,
         blocks=attempted,
         failures=sum(failed.values()),
@@ -247,9 +281,9 @@ def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: f
         ci_low=interval.low,
         ci_high=interval.high,
         n_blocks=interval.n,
-        n_planned=plan.blocks,
+        n_planned=planned,
         p_value=interval.p_value,
-        p_adjusted=p,
+        p_adjusted=adjusted_p,
         effect_size=interval.effect_size,
         family=question.family,
         better_direction=question.metric.better,

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import LaunchError, SetupError
-from bench.launch.contract import JOB_FOLDER_VARIABLE, Handle, Tenant
+from bench.launch.contract import JOB_FOLDER_VARIABLE, SLOWDOWN_VARIABLE, Handle, Tenant
 from bench.launch.host import descendants
 from bench.plan.catalog import EXTRA, Workload
 
@@ -111,8 +111,9 @@ def _working_directory(workload: Workload) -> Path:
 
 
 def _environment(tenant: Tenant) -> dict[str, str]:
-    """Return the tenant's environment: this one's, without any MPS setting that the mode did not grant."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("CUDA_MPS_")}
+    """Return the tenant's environment: this one's, without what only mode and trial may set."""
+    foreign = ("CUDA_MPS_", SLOWDOWN_VARIABLE)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     return {
         **inherited,
         "CUDA_VISIBLE_DEVICES": tenant.grant.device_id or "",

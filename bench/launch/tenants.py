@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import SetupError
 from bench.gpu.device import Device
-from bench.launch.contract import Tenant
+from bench.launch.contract import SLOWDOWN_VARIABLE, Tenant
 from bench.modes.contract import Grant
 from bench.plan.catalog import Catalog, Resources
 from bench.plan.model import Mix, Plan
@@ -80,12 +81,19 @@ def _tenant(
         parameters={**workload.parameters_on(device.kind), **job.parameters},
         seed=(trial.seed + slot) % 2**31,
         device="cpu" if device.kind == "cpu" else "cuda",
-        grant=grant,
+        grant=_slowed(grant, trial.slowdown),
         folder=job_folder,
         cpus=cores,
         memory_gb=workload.resources.memory_gb,
         run_id=run_id,
     )
+
+
+def _slowed(grant: Grant, slowdown: float | None) -> Grant:
+    """Have the job slow itself down, where the trial is to show a known difference."""
+    if slowdown is None:
+        return grant
+    return replace(grant, environment={**grant.environment, SLOWDOWN_VARIABLE: str(slowdown)})
 
 
 def _cores(mix: Mix, catalog: Catalog) -> list[tuple[int, ...]]:

@@ -240,15 +240,16 @@ def changed_verdicts(comparison: Comparison) -> str:
 
 
 def flag_table(comparison: Comparison) -> Table | None:
-    """Return the flags that instruments raised without invalidating a trial; None where there are none."""
+    """Return the flags of instruments and windows that invalidate no trial; None where there are none."""
     table = Table(
         "Flagged trials",
-        headings(("trial", "flags"), ()),
+        headings(("trial", "flags", "why"), ()),
         Source("tables/trials.csv", ("trial", "flags"), "flags is not empty"),
         "docs/results.md says what each flag means.",
     )
-    for record in comparison.flagged:
-        table.add(record.id, "; ".join(record.flags))
+    for name, flags in comparison.flagged.items():
+        measured = comparison.measured.get(name)
+        table.add(name, "; ".join(flags), "; ".join(measured.remarks) if measured else "")
     return table if table.rows else None
 
 

@@ -10,7 +10,7 @@ from bench.analysis.summary import Comparison, analyse
 from bench.errors import RecordError
 from bench.report.exports import write_tables
 from bench.report.figures.draw import draw_all
-from bench.report.labels import QUESTIONS, banners, watermark
+from bench.report.labels import QUESTIONS, banners, block_remarks, watermark
 from bench.report.latex import write_latex
 from bench.report.page import Figures, sections
 from bench.report.references import marked, spelled
@@ -54,6 +54,7 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
         "plan": comparison.plan,
         "question": QUESTIONS[comparison.plan.timing.measures],
         "answers": comparison.answers,
+        "remarks": [*block_remarks(comparison.block_decision), *(control.text for control in comparison.controls)],
         "banners": banners(comparison),
         "watermark": watermark(comparison),
         "counts": [(status.value, comparison.counts.get(status, 0)) for status in Status],

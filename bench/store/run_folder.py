@@ -20,7 +20,16 @@ import pyarrow.parquet as pq
 from bench.errors import RecordError, SetupError
 from bench.launch.corun import CoRun
 from bench.launch.events import Steps
-from bench.store.record import RunRecord, TrialRecord, VisitRecord, read_run, read_trial, read_visit
+from bench.store.record import (
+    BlockDecision,
+    RunRecord,
+    TrialRecord,
+    VisitRecord,
+    read_decision,
+    read_run,
+    read_trial,
+    read_visit,
+)
 from bench.telemetry.contract import Telemetry
 
 STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items", "wait_s")
@@ -33,6 +42,7 @@ class RunFolder:
         self.path = path
         self.plan_file = path / "plan.yaml"
         self.run_file = path / "run.json"
+        self.decision_file = path / "blocks.json"
         self.trials_folder = path / "trials"
         self.visits_folder = path / "visits"
         self.report_folder = path / "report"
@@ -67,6 +77,16 @@ class RunFolder:
     def record(self) -> RunRecord:
         """What holds for the whole run."""
         return read_run(self.run_file)
+
+    @property
+    def decision(self) -> BlockDecision | None:
+        """How many blocks the pilot asked for; None where that was not asked, or not yet."""
+        return read_decision(self.decision_file) if self.decision_file.is_file() else None
+
+    def keep_decision(self, decision: BlockDecision) -> None:
+        """Write how many blocks there are to be."""
+        with self.writing():
+            _replace(self.decision_file, decision.model_dump_json(indent=2) + "\n")
 
     def has(self, trial_id: str) -> bool:
         """Whether this trial has been measured and written."""

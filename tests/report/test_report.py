@@ -161,6 +161,20 @@ def test_a_measured_standard_run_carries_no_warning(tmp_path: Path) -> None:
     assert "publishable" not in page.words
 
 
+def test_controls_stand_on_the_first_screen_and_in_their_own_family(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    first_screen = read(run).words.partition("How the modes compare")[0]
+    assert "A/A: time-slicing against itself (STP of the mix “pair”) 1.000" in first_screen
+    assert "Positive control: a tenant slowed by 5 % (resnet50-training alone) is seen as 0.9524" in first_screen
+    rows = list(csv.DictReader((run.report_folder / "tables" / "contrasts.csv").open()))
+    controls = [row for row in rows if row["family"] == "control"]
+    assert [(row["mode"], row["baseline"]) for row in controls] == [
+        ("time-slicing (A/A)", "time-slicing"),
+        ("exclusive (slowed)", "exclusive"),
+    ]
+    assert all(row[column] for row in controls for column in CONTRAST_COLUMNS)
+
+
 def test_smoke_and_cpu_are_said_before_any_number(tmp_path: Path) -> None:
     plan = PLAN.replace("[time-slicing, mps]", "[cpu-shared]").replace("blocks: 6", "timing: smoke")
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,6 +72,26 @@ def test_a_whole_life(start_program: Callable[..., Any]) -> None:
     done = tenant.events()[-1]
     assert (done["steps"], done["items"], done["peak_memory_mib"]) == (len(ends_s), sum(items), None)
     assert set(items) == {4}
+
+
+def test_a_job_told_to_slow_down_makes_each_step_longer_by_just_that_share(
+    start_program: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_SLOWDOWN", "0.05")
+    tenant = start_program("""
+        with open(os.environ["BENCH_JOB_DIR"] + "/work", "w") as work:
+            for _ in job.steps(items=4):
+                began_s = now_s()
+                time.sleep(0.01)
+                print(now_s() - began_s, file=work)
+    """)
+    tenant.await_event("ready")
+    tenant.release(in_s=0.1, for_s=0.7)
+    assert tenant.finish() == 0
+    worked_s = [float(line) for line in (tenant.folder / "work").read_text().split()]
+    ratios = [duration_s / work_s for duration_s, work_s in zip(tenant.steps()[1], worked_s, strict=True)]
+    assert min(ratios) >= 1.05
+    assert statistics.median(ratios) < 1.06, "what it takes to print the time is in there, too"
 
 
 def test_hello_tells_pid_and_the_versions_of_what_is_installed(start_program: Callable[..., Any]) -> None:
