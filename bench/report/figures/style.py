@@ -169,11 +169,14 @@ def mark(figure: Figure, words: str | None) -> None:
         )  # fmt: skip
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write NAME.pdf, NAME.svg and NAME.png, without dates inside; return the PNG."""
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write NAME.pdf, NAME.svg and NAME.png, without dates inside."""
     ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
-    plt.close(figure)
-    return folder / f"{name}.png"
+
+
+def close_all() -> None:
+    """Free what figures hold."""
+    plt.close("all")
