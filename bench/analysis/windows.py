@@ -20,7 +20,7 @@ Vector = NDArray[np.float64]
 CURVE_PROBABILITIES: Vector = np.array([*np.arange(1, 100) / 100, 0.995, 0.999])
 """Where the distribution of step latencies is kept, for drawing."""
 _CURVE_COUNTS = np.array([minimum_count(float(p)) for p in CURVE_PROBABILITIES])
-MOST_BINS = 150
+MOST_BINS = 100
 """A window is judged in at most so many means of equally many steps in a row: the same rule for every mode.
 
 Judging takes quadratic time, and means of many steps show a drift better than the steps themselves.
