@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from multiprocessing import get_context
 
 from bench.analysis.answers import Answer, Findings, answer
 from bench.analysis.colocation import BlockCell, block_cells
@@ -21,6 +23,8 @@ from bench.plan.schedule import make_schedule
 from bench.plan.select import select_modes
 from bench.store.record import BlockDecision, RunRecord, Status, TrialRecord
 from bench.store.run_folder import RunFolder
+
+LARGE_RUN = 100  # trials from which a second process is worth its start
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def analyse(run: RunFolder) -> Comparison:
     pilot_blocks = block_decision.pilot_blocks if block_decision else None
     records = tuple(run.trials())
     check_poolable(record, records)
-    trials = tuple(trial for each in records if (trial := measure(run, each)) is not None)
+    trials = tuple(trial for trial in _measures(run, records) if trial is not None)
     units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
     blocks = block_cells(trials, plan.mixes)
     cells = Cells(blocks, records, pilot_blocks)
@@ -104,6 +108,14 @@ def analyse(run: RunFolder) -> Comparison:
         block_decision=block_decision,
     )
     return _with_switching(comparison, run)
+
+
+def _measures(run: RunFolder, records: tuple[TrialRecord, ...]) -> list[TrialMeasure | None]:
+    """Measure the trials; those of a large run in two processes, because each waits for none."""
+    if len(records) < LARGE_RUN:
+        return [measure(run, record) for record in records]
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        return list(pool.map(partial(measure, run), records, chunksize=len(records) // 2 + 1))
 
 
 def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
