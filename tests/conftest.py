@@ -7,6 +7,13 @@ import pytest
 EXCERPTS = Path(__file__).parent / "fixtures" / "nvidia_smi"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that need an engine in one process: a launcher cleans up what others of its kind left."""
+    for item in items:
+        if item.get_closest_marker("docker"):
+            item.add_marker(pytest.mark.xdist_group("docker"))
+
+
 @pytest.fixture
 def excerpt() -> Callable[[str], str]:
     """Read one of the genuine excerpts."""
