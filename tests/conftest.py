@@ -1,4 +1,5 @@
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import pytest
 EXCERPTS = Path(__file__).parent / "fixtures" / "nvidia_smi"
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C arrive in what tests start, even where a shell started them in the background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that need an engine in one process: a launcher cleans up what others of its kind left."""
+    """Keep tests that need an engine in one process: they look at all that the engine holds."""
     for item in items:
         if item.get_closest_marker("docker"):
             item.add_marker(pytest.mark.xdist_group("docker"))
