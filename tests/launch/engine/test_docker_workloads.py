@@ -20,22 +20,33 @@ LauncherFor = Callable[[Sequence[Workload]], DockerLauncher]
 BRIEF = Timing(name="brief", blocks=1, settle_s=0.5, window_s=2, publishable=False)
 
 
-@pytest.mark.parametrize(
-    "mix",
-    [("resnet18-training", "bert-base-training"), ("resnet50-batch-inference", "bert-base-batch-inference")],
-    ids=["training", "inference"],
-)
-def test_two_jobs_work_side_by_side(launcher_for: LauncherFor, mix: Sequence[str], tmp_path: Path) -> None:
+IN_IMAGES = [name for name, workload in load_catalog().items() if workload.image]
+
+
+@pytest.mark.parametrize("name", IN_IMAGES)
+def test_every_workload_works_in_its_image(launcher_for: LauncherFor, name: str, tmp_path: Path) -> None:
+    assert_all_work(launcher_for, [name], tmp_path)
+
+
+def test_two_jobs_work_side_by_side(launcher_for: LauncherFor, tmp_path: Path) -> None:
+    assert_all_work(launcher_for, ["resnet18-training", "bert-base-batch-inference"], tmp_path)
+
+
+def assert_all_work(launcher_for: LauncherFor, mix: Sequence[str], folder: Path) -> None:
+    """Check that jobs start together, work through the window, and that their events are as the protocol says."""
     workloads = [load_catalog()[name] for name in mix]
     launcher = launcher_for(workloads)
-    tenants = [tenant_of(workload, tmp_path) for workload in workloads]
-    result = co_run(launcher, tenants, BRIEF, SystemClock(), no_claims)
+    result = co_run(
+        launcher, [tenant_of(workload, folder) for workload in workloads], BRIEF, SystemClock(), no_claims
+    )
     assert result.errors == ()
     assert result.window is not None
     for outcome in result.outcomes:
         assert outcome.exit_status == 0
-        assert outcome.events.steps.end_s[0] > result.window.start_s
-        assert outcome.events.steps.end_s[-1] >= result.window.stop_s
+        steps = outcome.events.steps
+        assert len(steps), outcome.tenant
+        assert steps.end_s[0] > result.window.start_s
+        assert steps.end_s[-1] >= result.window.stop_s
 
 
 def no_claims(identities: Sequence[Identity]) -> Sequence[Evidence]:
