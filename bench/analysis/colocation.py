@@ -26,6 +26,7 @@ from bench.stats.colocation import (
 )
 
 EXCLUSIVE = Exclusive().label
+NO_PROGRESS = "no job of this mix works in a closed loop: at the rate of its users a job's progress is 1"
 
 Quantity = tuple[str, str]
 """Name of a metric, and the label of the job it is of (empty for the mix as a whole)."""
@@ -115,7 +116,7 @@ class _Progress:
         return tuple(value for job in self.jobs if (value := job.progress.value) is not None)
 
     def readings(self) -> dict[Quantity, Reading]:
-        reason = first_reason(job.progress for job in self.jobs)
+        reason = first_reason(job.progress for job in self.jobs) if self.jobs else NO_PROGRESS
         if reason is not None:
             return {(m.name, ""): Reading.absent(reason) for m in (STP, ANTT, SMALLEST, JAIN)}
         turnaround = antt(self.values)
@@ -141,7 +142,7 @@ def block_cells(trials: Iterable[TrialMeasure], mixes: Iterable[Mix]) -> tuple[B
 def _shared(trial: TrialMeasure, alone: Alone) -> BlockCell:
     record = trial.record
     mix = Mix(name=record.mix, jobs=record.mix_jobs)
-    jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants)
+    jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants if _is_closed(tenant))
     readings = _Progress(jobs).readings()
     readings[ENERGY.name, ""] = _energy(trial.mean_power_w, readings[STP.name, ""])
     for job in trial.jobs:
@@ -166,23 +167,33 @@ def _job_progress(trial: TrialMeasure, mix: Mix, measured: TenantMeasure, alone:
 def _taking_turns(block: int, mix: Mix, alone: Alone) -> BlockCell | None:
     """Derive the exclusive arm of a mix from solo trials; None where one of them is missing.
 
-    Programs that do not report their work take no turns: how long one would have to be is not known.
+    Only closed loops take turns: users do not wait for one, and a program that does not report its work has none.
     """
     telling = [(name, job) for name, job in zip(mix.tenants, mix.jobs, strict=True) if not job.is_silent]
     solos = [alone.solo(block, job.label) for _, job in telling]
     trials = [trial for trial in solos if trial is not None and trial.tenants[0].rate > 0]
-    n = len(telling)
-    if len(trials) < n or not telling:
+    if len(trials) < len(telling):
         return None
-    jobs = tuple(_turn(name, trial.tenants[0], n) for (name, _), trial in zip(telling, trials, strict=True))
+    closed = [
+        (name, trial) for (name, _), trial in zip(telling, trials, strict=True) if _is_closed(trial.tenants[0])
+    ]
+    n = len(closed)
+    if not n:
+        return None
+    jobs = tuple(_turn(name, trial.tenants[0], n) for name, trial in closed)
     turns: dict[Quantity, Reading] = {
         (metric.name, ""): Reading(value)
         for metric, value in ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0))
     }
-    turns[ENERGY.name, ""] = _mean([trial.mean_power_w for trial in trials])
+    turns[ENERGY.name, ""] = _mean([trial.mean_power_w for _, trial in closed])
     for trial in trials:
-        turns |= _job_readings(trial.jobs[0], n)
+        turns |= _job_readings(trial.jobs[0], n if _is_closed(trial.tenants[0]) else 1)
     return BlockCell(block, EXCLUSIVE, mix.name, None, jobs, turns)
+
+
+def _is_closed(measured: TenantMeasure) -> bool:
+    """Whether the job does as much as the device lets it; at the rate of its users its progress would be 1."""
+    return measured.tenant.reports == "steps"
 
 
 def _turn(name: str, alone: TenantMeasure, n: int) -> JobProgress:

@@ -17,7 +17,10 @@ POWER, UTILISATION = "power_w", "utilization_gpu_pct"
 
 @dataclass(frozen=True)
 class TenantMeasure:
-    """What one tenant did in the window; `rate` in its own unit per second."""
+    """What one tenant did in the window; `rate` in its own unit per second.
+
+    The latency of a job of requests is the response time of those scheduled in the window.
+    """
 
     tenant: TenantRecord
     rate: float
@@ -70,9 +73,13 @@ def measure(run: RunFolder, record: TrialRecord) -> TrialMeasure | None:
     telling = [(slot, tenant) for slot, tenant in enumerate(record.tenants) if tenant.reports != "nothing"]
     if not telling:
         return None
-    work = [_steps_of(steps, slot) for slot, _ in telling]
+    requests = run.requests(record.id)
+    work = [
+        _steps_of(steps, slot) if tenant.reports == "steps" else _requests_of(requests, slot)
+        for slot, tenant in telling
+    ]
     tenants = tuple(
-        TenantMeasure(tenant, rate(window, own), latency(window, own), slot)
+        TenantMeasure(tenant, _rate(tenant, window, own), latency(window, own), slot)
         for (slot, tenant), own in zip(telling, work, strict=True)
     )
     return TrialMeasure(
@@ -90,6 +97,26 @@ def _steps_of(table: pd.DataFrame, slot: int) -> Steps:
     """Return the steps of one tenant after the common start; its warm-up is never part of a result."""
     own = (table["slot"].to_numpy() == slot) & ~table["warmup"].to_numpy()
     return Steps(*(table[name].to_numpy(np.float64)[own] for name in ("end_s", "duration_s", "items")))
+
+
+def _requests_of(table: pd.DataFrame | None, slot: int) -> Steps:
+    """Return the requests of one tenant that ended well, each at the instant for which it was scheduled.
+
+    Its duration is the response time, from that instant to its end, which may lie past the window.
+    """
+    if table is None:
+        return Steps.of([])
+    own = table[(table["slot"] == slot) & (table["status"] == "ok")]
+    scheduled_s, done_s, items = (own[name].to_numpy(np.float64) for name in ("scheduled_s", "done_s", "items"))
+    return Steps(scheduled_s, done_s - scheduled_s, items)
+
+
+def _rate(tenant: TenantRecord, window: Window, work: Steps) -> float:
+    """Return items per second: credited by time for steps, counted by the scheduled instant for requests."""
+    if tenant.reports == "steps":
+        return rate(window, work)
+    inside = (work.end_s > window.start_s) & (work.end_s <= window.stop_s)
+    return float(work.items[inside].sum()) / window.length_s
 
 
 def _jobs(window: Window, tenants: tuple[TenantMeasure, ...], work: list[Steps]) -> tuple[JobMeasure, ...]:

@@ -10,7 +10,7 @@ from bench.launch.contract import Tenant
 from bench.modes.contract import Grant
 from bench.plan.catalog import Catalog, Resources
 from bench.plan.model import Mix, Plan
-from bench.plan.schedule import Trial
+from bench.plan.schedule import Trial, trial_seed
 
 RUNNER_CORES = 1  # stay with runner and sampler
 GB = 1e9
@@ -78,7 +78,7 @@ def _tenant(
         job=job.label,
         workload=workload,
         parameters={**workload.parameters_on(device.kind), **job.parameters},
-        seed=(trial.seed + slot) % 2**31,
+        seed=_seed(trial, slot, workload.reports == "requests"),
         device="cpu" if device.kind == "cpu" else "cuda",
         grant=grant,
         folder=job_folder,
@@ -86,6 +86,11 @@ def _tenant(
         memory_gb=workload.resources.memory_gb,
         run_id=run_id,
     )
+
+
+def _seed(trial: Trial, slot: int, by_users: bool) -> int:
+    """Return a tenant's seed; users do the same in every mode of a block."""
+    return trial_seed(trial.block_seed, trial.mix.tenants[slot]) if by_users else (trial.seed + slot) % 2**31
 
 
 def _cores(mix: Mix, catalog: Catalog) -> list[tuple[int, ...]]:

@@ -45,7 +45,7 @@ class Workload(_Entry):
     name: str
     module: str | None  # None: the plan's own command or image
     image: str | None
-    kind: Literal["training", "inference", "probe", "own"]
+    kind: Literal["training", "inference", "interactive", "probe", "own"]
     unit: str
     parameters: Mapping[str, ParameterValue]
     cpu_parameters: Mapping[str, ParameterValue] = {}
@@ -55,7 +55,8 @@ class Workload(_Entry):
     simulation: SimulationProfile | None = None  # None: nothing is known to simulate it by
     command: tuple[str, ...] = ()  # instead of a module; empty beside an image: the image's own
     working_directory: str | None = None
-    reports: Literal["steps", "nothing"] = "steps"  # nothing: it does not speak the job protocol
+    reports: Literal["steps", "requests", "nothing"] = "steps"
+    """What its work is counted in: steps of a closed loop, requests of users, or (no protocol) nothing."""
 
     def parameters_on(self, device_kind: str) -> dict[str, ParameterValue]:
         """Return the default parameters on a device of this kind (`cpu` has small sizes)."""

@@ -36,6 +36,7 @@ class Trial:
     role: Role
     slot: int | None
     seed: int
+    block_seed: int = 0  # the same in all modes of a block: what users do does not depend on the mode
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -168,7 +169,9 @@ def _trial(cell: _Cell, block: int, mode: Mode, seed: int, taken: set[str]) -> T
     alone = "alone" if role is Role.SOLO and not isinstance(mode, Exclusive) else ""
     words = [f"b{block:02d}", mode.slug, what, f"alone-in-{share}" if share else alone]
     trial_id = _unused("-".join(_slug(word)[:LONGEST_WORD] for word in words if word), taken)
-    return Trial(trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id))
+    return Trial(
+        trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id), trial_seed(seed, f"block {block}")
+    )
 
 
 def trial_seed(run_seed: int, trial_id: str) -> int:

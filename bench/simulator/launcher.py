@@ -1,8 +1,9 @@
 """The launcher's simulated twin: its jobs speak the real job protocol, in virtual time, from the board's law."""
 
 import json
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic_core import to_json
@@ -33,6 +34,8 @@ WARMUP_STEPS = 20
 MIB_PER_GB = 1e9 / 2**20
 PROBE_VARIABLE = "BENCH_PROBE_MEMORY"
 PROBE_STEP_MIB = 64
+THINK_SIGMA = 1.0  # of the logarithm; as workloads/interactive/jupyter_simulation.py
+MOST_REQUESTS = 20_000  # of one user in a trial
 
 
 class SimulatedLauncher:
@@ -181,7 +184,7 @@ class _SimulatedJob:
 
     def _warm_up(self) -> None:
         """Warm up alone: jobs become ready one after another, and those that wait do not compute."""
-        (mean_step_s,) = self.board.step_times([self._resident()])
+        (mean_step_s,) = self.board.step_times([self._resident(at_work=True)])
         cv = profile_of(self.tenant.workload).step_cv
         duration = mean_step_s * step_noise(self.tenant.seed + 1, WARMUP_STEPS, cv)
         end = self.board.clock.monotonic_s() + np.cumsum(duration)
@@ -196,8 +199,12 @@ class _SimulatedJob:
         residents = [job._resident() for job in jobs]
         times = self.board.step_times(residents)
         self.board.occupy(window.start_s, window.stop_s, residents, times)
-        for job, mean_step_s in zip(jobs, times, strict=True):
-            job._finish(window, mean_step_s)
+        for place, (job, mean_step_s) in enumerate(zip(jobs, times, strict=True)):
+            if job._serves_users:
+                there = [*residents[:place], job._resident(at_work=True), *residents[place + 1 :]]
+                job._serve(window, self.board.step_times(there)[place])
+            else:
+                job._finish(window, mean_step_s)
 
     def _finish(self, window: Window, mean_step_s: float) -> None:
         """Write the steps of the whole co-run, the one in flight at its end included, and end."""
@@ -217,10 +224,43 @@ class _SimulatedJob:
         self._say("done", steps=steps, items=items * steps, peak_memory_mib=peak_mib)
         self._status = 0
 
-    def _resident(self) -> Resident:
+    def _serve(self, window: Window, mean_service_s: float) -> None:
+        """Write one user's requests: each is thought of after the one before it has ended."""
+        profile = profile_of(self.tenant.workload)
+        thinking = np.random.default_rng(self.tenant.seed).lognormal(
+            math.log(self._think_s()), THINK_SIGMA, MOST_REQUESTS
+        )
+        service = mean_service_s * step_noise(self.tenant.seed + 2, MOST_REQUESTS, profile.step_cv)
+        done = window.start_s + np.cumsum(thinking + service)
+        scheduled = done - service
+        n = int(np.searchsorted(scheduled, window.stop_s))
+        columns = {
+            "scheduled_s": scheduled[:n].tolist(),
+            "sent_s": scheduled[:n].tolist(),
+            "done_s": done[:n].tolist(),
+        }
+        ended_s = max(window.stop_s, float(done[n - 1]) if n else 0.0)
+        self.board.clock.sleep(max(0.0, ended_s - self.board.clock.monotonic_s()))
+        self._say("request", **columns, status=["ok"] * n, items=[1] * n)
+        peak_mib = round(profile.gpu_memory_gb * MIB_PER_GB)
+        self._say("done", steps=0, requests=n, items=n, peak_memory_mib=peak_mib)
+        self._status = 0
+
+    @property
+    def _serves_users(self) -> bool:
+        return self.tenant.workload.reports == "requests"
+
+    def _think_s(self) -> float:
+        return float(str(self.tenant.parameters["think_s"]))
+
+    def _resident(self, at_work: bool = False) -> Resident:
+        """Return what is on the board; to its neighbours a user mostly thinks, which is host time to the law."""
         if self.client is None:
             raise RuntimeError(f"{self.tenant.name} was refused by the driver and cannot run")
-        return Resident(self.client, step_cost(self.tenant.workload, self.tenant.parameters))
+        cost = step_cost(self.tenant.workload, self.tenant.parameters)
+        if self._serves_users and not at_work:
+            cost = replace(cost, host_s=cost.alone_s + self._think_s() * math.exp(THINK_SIGMA**2 / 2))
+        return Resident(self.client, cost)
 
     def _items_per_step(self) -> int:
         return int(str(self.tenant.parameters.get("batch_size", 1)))

@@ -48,7 +48,7 @@ class TenantRecord(_Record):
     identity: Mapping[str, Any] | None = None
     provenance: Mapping[str, str | None] = {}
     peak_memory_mib: float | None = None
-    reports: Literal["steps", "nothing"] = (
+    reports: Literal["steps", "requests", "nothing"] = (
         "steps"  # nothing: no protocol, so neither progress nor latency is known
     )
     duration_s: float | None = None  # of a program without the protocol, start to exit; None: it was cut off

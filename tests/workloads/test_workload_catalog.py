@@ -27,6 +27,7 @@ NAMES = (
     "pcie-d2h-probe",
     "cpu-probe",
     "memory-probe",
+    "jupyter-notebook",
 )
 MODULES = (
     "workloads.training.resnet_training",
@@ -34,6 +35,7 @@ MODULES = (
     "workloads.inference.batch_inference",
     "workloads.probes.first_context",
     "workloads.probes.aggressor",
+    "workloads.interactive.jupyter_simulation",
 )
 
 
@@ -62,6 +64,7 @@ def test_every_entry_is_complete(catalog: dict[str, Any], root: Path, name: str)
     units = {
         "training": {"images", "sequences"},
         "inference": {"images", "sequences"},
+        "interactive": {"cells"},
         "probe": {"op", "GFLOP", "GB"},
     }
     assert entry["unit"] in units[entry["kind"]]

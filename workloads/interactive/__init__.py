@@ -1,0 +1,1 @@
+"""Programs that behave as people at a keyboard do."""
