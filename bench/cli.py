@@ -93,6 +93,12 @@ def _report(options: argparse.Namespace) -> int:
     return report.report(options)
 
 
+def _compare(options: argparse.Namespace) -> int:
+    from bench.verbs import compare
+
+    return compare.compare(options)
+
+
 def _mode(options: argparse.Namespace) -> int:
     from bench.verbs import mode
 
@@ -120,6 +126,18 @@ def _parser(program: str) -> _Parser:
     report = verbs.add_parser("report", help="rebuild the report of a run from its records")
     report.add_argument("run", metavar="RUN", help="the folder of a run, under results/")
     report.set_defaults(verb=_report)
+    compare = verbs.add_parser(
+        "compare", help="tell whether a second run reproduces a first, and what differs between them",
+        description="Hold run B against run A (before and after, two GPUs, two drivers): equivalence within 5 %, "
+        "10 % for tails, quantity by quantity. Nothing is pooled; what differs between the runs is named.",
+    )  # fmt: skip
+    compare.add_argument("a", metavar="RUN_A", help="the folder of the run that came first")
+    compare.add_argument("b", metavar="RUN_B", help="the folder of the run that is held against it")
+    compare.add_argument(
+        "--output", metavar="DIR", default=None,
+        help="where the folder compare-A-B is written (default: beside RUN_A)",
+    )  # fmt: skip
+    compare.set_defaults(verb=_compare)
     doctor = verbs.add_parser("doctor", help="tell what this machine can measure, and what would change that")
     doctor.add_argument("--json", action="store_true", help="one JSON document instead of text")
     _add_device(doctor)
@@ -145,7 +163,10 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
         "device as a cluster gave it",
     )  # fmt: skip
     run.add_argument(
-        "--plan", metavar="NAME_OR_PATH", default=None, help="smoke, standard, or a YAML file (default: standard)"
+        "--plan",
+        metavar="NAME_OR_PATH",
+        default=None,
+        help="smoke, standard, paper, or a YAML file (default: standard)",
     )
     _add_device(run)
     run.add_argument(
@@ -165,7 +186,9 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
         help="lock the SM clock, as root; without MHZ a short trial first finds what the power cap sustains",
     )  # fmt: skip
     run.add_argument(
-        "--dry-run", action="store_true", help="print the schedule and how long it takes; touch nothing"
+        "--dry-run",
+        action="store_true",
+        help="print the schedule, how long it takes and what it can show; touch nothing",
     )
     run.add_argument("--quiet", action="store_true", help="no progress bar")
     run.set_defaults(verb=_run)

@@ -3,6 +3,8 @@
 Whatever happens to a job is data and the sweep goes on; only a device that cannot be put back ends it.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 from bench.clock import utc_now
 from bench.errors import DeviceError, ModeUnavailable
 from bench.launch.corun import CoRun, co_run
@@ -77,9 +79,10 @@ class Experiment:
             corun = co_run(
                 self.rig.launcher, tenants, timing, self.rig.clock, lambda seen: active.confirm(granted, seen)
             )
-        seen = after_the_window(active)  # and before the next trial
-        corun.evidence += seen if corun.window else ()
-        telemetry = watch.result()
+        with ThreadPoolExecutor(1) as meanwhile:
+            seen = meanwhile.submit(after_the_window, active)  # and before the next trial
+            telemetry = watch.result()
+        corun.evidence += seen.result() if corun.window else ()
         flags = (*host_flags(trial, self.catalog, self.rig.device), *board_flags(granted), *corun.flags)
         record = measured(self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at)
         self.keep(record, corun, telemetry)

@@ -36,6 +36,10 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def extended(self, schedule: Schedule) -> None:
+        """Expect the trials of a longer schedule."""
+        self._bar.update(self._task, total=len(schedule.trials))
+
     def started(self, trial: Trial) -> None:
         """Show what runs now."""
         alone = " alone" if trial.slot is not None else ""

@@ -5,6 +5,7 @@ that does not end well says so instead and makes the exit code 1.
 """
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.launch.contract import Tenant
 from bench.modes.contract import Grant
-from bench.plan.catalog import Workload, load_catalog
+from bench.plan.catalog import EXTRA, Workload, load_catalog
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0  # for imports, building the model, and warming up
@@ -25,8 +26,19 @@ def main() -> int:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="where to work (default: cuda)")
     parser.add_argument("--seconds", type=float, default=8.0, help="how long each works (default: 8)")
     options = parser.parse_args()
-    ended_well = [speed(each, options.device, options.seconds) for each in load_catalog().values()]
+    ended_well = [speed(each, options.device, options.seconds) for each in load_catalog().values() if _fits(each)]
     return 0 if all(ended_well) else 1
+
+
+def _fits(workload: Workload) -> bool:
+    """Whether this interpreter and one GPU are enough for it; says why not."""
+    lacking = [package for package in workload.requires if importlib.util.find_spec(package) is None]
+    why_not = f"needs {workload.whole_gpus} GPUs" if workload.whole_gpus > 1 else ""
+    if lacking and workload.install != EXTRA:
+        why_not = f"{', '.join(lacking)} not installed"
+    if why_not:
+        print(f"{workload.name}: left out, {why_not}", flush=True)
+    return not why_not
 
 
 def speed(workload: Workload, device: str, seconds: float) -> bool:

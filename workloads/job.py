@@ -14,6 +14,9 @@ The launcher names a private folder in `BENCH_JOB_DIR`. Events are appended ther
 object a line, and `start.json` is awaited there. Without that variable the program runs stand-alone: it
 starts at once, works for `seconds`, and prints one line. All instants are seconds on CLOCK_MONOTONIC, which
 the processes and containers of one host share.
+
+With `BENCH_SLOWDOWN=0.05` in its environment a job makes each step last 5 % longer, by idling after the work: a
+known difference, for showing that a benchmark sees it.
 """
 
 from __future__ import annotations
@@ -36,16 +39,26 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1
 JOB_DIR_VARIABLE = "BENCH_JOB_DIR"
+SLOWDOWN_VARIABLE = "BENCH_SLOWDOWN"
 FLUSH_PERIOD_S = 0.5  # a tenant that dies loses at most this much finished work
 FLUSH_REQUESTS = 100  # writing a batch must not hold up the next request: 100 take about 0.2 ms
 REQUEST_COLUMNS = ("scheduled_s", "sent_s", "done_s", "status", "items")
 POLL_PERIOD_S = 0.02
+SPIN_S = 0.001  # the last millisecond of a wait is spun away: sleeping overshoots by some tens of microseconds
 OUT_OF_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "RESOURCE_EXHAUSTED")
 
 
 def now_s() -> float:
     """Seconds on CLOCK_MONOTONIC."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
+def idle_until(instant_s: float) -> float:
+    """Return at an instant, to some microseconds, with the device idle; return the instant reached."""
+    while (left_s := instant_s - now_s()) > 0:
+        if left_s > SPIN_S:
+            time.sleep(left_s - SPIN_S)
+    return now_s()
 
 
 class Job:
@@ -58,12 +71,14 @@ class Job:
         self._autotune: bool | None = None
         self._pending = StepColumns()
         self._requests: list[tuple[float, float | None, float, str, int]] = []
+        self._wait_s: float | None = None
         self._flushed_s = now_s()
         self._span_s: tuple[float, float] | None = None
         self._total_steps = 0
         self._total_requests = 0
         self._total_items = 0
         self._asked_to_stop = False
+        self._slowdown = float(os.environ.get(SLOWDOWN_VARIABLE, "0"))
 
     @classmethod
     def open(cls, libraries: Sequence[str] = (), seconds: float = 10.0) -> Job:
@@ -117,7 +132,8 @@ class Job:
             began_s = now_s()
             yield
             ended_s = now_s()
-            self._warmup.append(ended_s, ended_s - began_s, items)
+            self._warmup.append(ended_s, ended_s - began_s, items, self._wait_s)
+            self._wait_s = None
 
     def steps(self, items: int = 1) -> Iterator[None]:
         """Report ready, wait for the common start, then yield until the first step that ends past the stop.
@@ -131,7 +147,10 @@ class Job:
             began_s = now_s()
             yield
             ended_s = now_s()
-            self._pending.append(ended_s, ended_s - began_s, items)
+            if self._slowdown:
+                ended_s = idle_until(ended_s + self._slowdown * (ended_s - began_s))
+            self._pending.append(ended_s, ended_s - began_s, items, self._wait_s)
+            self._wait_s = None
             if ended_s - self._flushed_s >= FLUSH_PERIOD_S:
                 self._flush()
 
@@ -144,6 +163,15 @@ class Job:
         if self._span_s is None:
             self._span_s = self._await_span()
         return self._span_s
+
+    def step(self, end_s: float, duration_s: float, items: int) -> None:
+        """Report one step that has ended, between start and stop of the span; call it in the order of `end_s`.
+
+        For a job whose steps differ in their items, or begin when somebody asks; others loop over `steps`.
+        """
+        self._pending.append(end_s, duration_s, items, None)
+        if end_s - self._flushed_s >= FLUSH_PERIOD_S:
+            self._flush()
 
     def request(
         self, scheduled_s: float, sent_s: float | None, done_s: float, status: str = "ok", items: int = 1
@@ -166,9 +194,13 @@ class Job:
 
     def asked_to_stop(self) -> bool:
         """Tell whether SIGTERM has come. Ask often while requests are out: what has ended is written meanwhile."""
-        if self._requests and now_s() - self._flushed_s >= FLUSH_PERIOD_S:
+        if (self._requests or self._pending.end_s) and now_s() - self._flushed_s >= FLUSH_PERIOD_S:
             self._flush()
         return self._asked_to_stop
+
+    def waited(self, wait_s: float) -> None:
+        """Say, in the body of a step, how long this step waited for its data (seconds); calls add up."""
+        self._wait_s = wait_s + (self._wait_s or 0.0)
 
     def __enter__(self) -> Job:
         return self
@@ -227,24 +259,28 @@ class Job:
 
 
 class StepColumns:
-    """Steps as three lists of equal length: end (s), duration (s), items."""
+    """Steps as lists of equal length: end (s), duration (s), items, and wait for data (s; None: not told)."""
 
-    __slots__ = ("duration_s", "end_s", "items")
+    __slots__ = ("duration_s", "end_s", "items", "wait_s")
 
     def __init__(self) -> None:
         self.end_s: list[float] = []
         self.duration_s: list[float] = []
         self.items: list[int] = []
+        self.wait_s: list[float | None] = []
 
-    def append(self, end_s: float, duration_s: float, items: int) -> None:
+    def append(self, end_s: float, duration_s: float, items: int, wait_s: float | None) -> None:
         """Add one step. Runs between two steps, so it must cost microseconds."""
         self.end_s.append(end_s)
         self.duration_s.append(duration_s)
         self.items.append(items)
+        self.wait_s.append(wait_s)
 
-    def as_dict(self) -> dict[str, list[float] | list[int]]:
-        """Return the columns under the names that events use."""
-        return {"end_s": self.end_s, "duration_s": self.duration_s, "items": self.items}
+    def as_dict(self) -> dict[str, Any]:
+        """Return the columns under the names that events use; without `wait_s` where no step told it."""
+        columns = {"end_s": self.end_s, "duration_s": self.duration_s, "items": self.items}
+        told = any(wait_s is not None for wait_s in self.wait_s)
+        return {**columns, "wait_s": self.wait_s} if told else columns
 
 
 class FolderLauncher:

@@ -11,10 +11,14 @@ from workloads.torch_device import TorchDevice
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-RESNETS = ("resnet18", "resnet50")
+RESNETS = ("resnet18", "resnet50", "resnet152")
+BERTS = ("bert-base",)
+GPT2S = ("gpt2",)
 IMAGE_CLASSES = 1000  # as ImageNet
 TEXT_LABELS = 2
 VOCABULARY = 30522  # as bert-base-uncased
+GPT2_VOCABULARY = 50257
+PATCH_SIZE = 16  # pixels: the 16 of ViT-B/16
 
 
 def resnet(options: Namespace, device: TorchDevice) -> nn.Module:
@@ -33,9 +37,40 @@ def images(options: Namespace, device: TorchDevice) -> Tensor:
     return torch.randn(shape, device=device.torch_device).to(memory_format=_memory_format(options))
 
 
-def bert(options: Namespace, device: TorchDevice) -> nn.Module:
-    """Return a BERT for sequence classification on the device, built from its configuration class."""
-    from transformers import BertConfig, BertForSequenceClassification
+def vit(options: Namespace, device: TorchDevice) -> nn.Module:
+    """Return torchvision's vision transformer with patches of 16 pixels on the device."""
+    from torchvision.models import VisionTransformer
+
+    model: nn.Module = VisionTransformer(
+        image_size=options.image_size,
+        patch_size=PATCH_SIZE,
+        num_layers=options.layers,
+        num_heads=options.attention_heads,
+        hidden_dim=options.hidden_size,
+        mlp_dim=4 * options.hidden_size,
+        num_classes=IMAGE_CLASSES,
+    )
+    return model.to(device.torch_device, memory_format=_memory_format(options))
+
+
+def gpt2(options: Namespace, device: TorchDevice) -> nn.Module:
+    """Return a GPT-2 language model on the device, built from its configuration class."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        vocab_size=GPT2_VOCABULARY,
+        n_positions=max(1024, options.sequence_length),
+        n_layer=options.layers,
+        n_embd=options.hidden_size,
+        n_head=options.attention_heads,
+    )
+    model: nn.Module = GPT2LMHeadModel(config)
+    return model.to(device.torch_device)
+
+
+def bert(options: Namespace, device: TorchDevice, task: str = "classification") -> nn.Module:
+    """Return a BERT on the device, built from its configuration class: a classifier of sequences, or masked LM."""
+    from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
     config = BertConfig(
         vocab_size=VOCABULARY,
@@ -46,7 +81,7 @@ def bert(options: Namespace, device: TorchDevice) -> nn.Module:
         intermediate_size=4 * options.hidden_size,
         max_position_embeddings=max(512, options.sequence_length),
     )
-    model: nn.Module = BertForSequenceClassification(config)
+    model: nn.Module = (BertForMaskedLM if task == "masked-lm" else BertForSequenceClassification)(config)
     return model.to(device.torch_device)
 
 

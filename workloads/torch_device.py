@@ -33,9 +33,9 @@ def installed_libraries() -> Iterator[None]:
 
 
 class TorchDevice:
-    """The first visible CUDA device, or the CPU, seeded and set up for speed."""
+    """A visible CUDA device (the first, unless `index` says which), or the CPU, seeded and set up for speed."""
 
-    def __init__(self, options: Namespace) -> None:
+    def __init__(self, options: Namespace, index: int = 0) -> None:
         self.is_cuda: bool = options.device == "cuda"
         if not self.is_cuda:
             # Read once, when torch loads OpenMP: its threads spin at barriers unless told to sleep, and
@@ -46,7 +46,9 @@ class TorchDevice:
         self._torch = torch
         if self.is_cuda and not torch.cuda.is_available():
             sys.exit("torch sees no CUDA device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu")
-        self.torch_device = torch.device("cuda:0" if self.is_cuda else "cpu")
+        self.torch_device = torch.device(f"cuda:{index}" if self.is_cuda else "cpu")
+        if self.is_cuda:
+            torch.cuda.set_device(self.torch_device)
         self.dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[options.precision]
         torch.manual_seed(options.seed)
         torch.backends.cudnn.benchmark = self.is_cuda
@@ -99,8 +101,7 @@ class TorchDevice:
         is what the percentage leaves.
         """
         if not self.is_cuda:
-            memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
-            return {"device_name": _cpu_name(), "memory_total_mib": memory_mib}
+            return cpu_identity()
         properties = self._torch.cuda.get_device_properties(self.torch_device)
         prefix = "MIG" if " MIG " in properties.name else "GPU"  # the driver writes it, torch leaves it out
         return {
@@ -136,7 +137,18 @@ class TorchDevice:
         """Return the most torch had allocated on the GPU; on a CPU, the process's largest resident set."""
         if self.is_cuda:
             return float(self._torch.cuda.max_memory_allocated() / MIB)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return peak_resident_mib()
+
+
+def cpu_identity() -> dict[str, Any]:
+    """Return the processor's name and the host's memory (MiB)."""
+    memory_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
+    return {"device_name": _cpu_name(), "memory_total_mib": memory_mib}
+
+
+def peak_resident_mib() -> float:
+    """Return the largest resident set that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def most(fits: Callable[[int], bool], highest: int) -> int:

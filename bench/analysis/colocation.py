@@ -4,12 +4,23 @@ Every job is held against its own solo rate in the same block (Eyerman & Eeckhou
 is derived and not measured: its n jobs take turns on the whole device, so each makes 1/n of its solo progress.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 
-from bench.analysis.metrics import ANTT, ENERGY, JAIN, LATENCY_P50, LATENCY_P99, RATE, SMALLEST, STP
+from bench.analysis.metrics import (
+    ANTT,
+    ENERGY,
+    ISOLATION,
+    JAIN,
+    LATENCY_P50,
+    LATENCY_P99,
+    RATE,
+    SMALLEST,
+    STP,
+    TAIL,
+)
 from bench.analysis.reading import Reading, first_reason
 from bench.analysis.trials import JobMeasure, TenantMeasure, TrialMeasure
 from bench.plan.mode import Exclusive
@@ -59,6 +70,15 @@ class JobProgress:
         if not self.solo_rate or not self.share_rate:
             return None
         return split_slowdown(self.solo_rate, self.share_rate, self.rate)
+
+    @property
+    def isolation(self) -> Reading:
+        """What the neighbours leave of the rate alone in the same share; without a share, of the whole device."""
+        if self.share is None:
+            return self.progress
+        if not self.share_rate:
+            return Reading.absent(f"{self.job} has no ok trial alone in its share in this block")
+        return Reading(self.rate / self.share_rate)
 
 
 @dataclass(frozen=True)
@@ -139,12 +159,23 @@ def block_cells(trials: Iterable[TrialMeasure], mixes: Iterable[Mix]) -> tuple[B
     return (*shared, *(cell for cell in derived if cell is not None))
 
 
+def repeated_cells(trials: Iterable[TrialMeasure]) -> tuple[BlockCell, ...]:
+    """Return the cells that were measured once more, against the same solo trials as the first time."""
+    measured = tuple(trials)
+    alone = Alone(measured)
+    return tuple(_shared(trial, alone) for trial in measured if trial.record.role is Role.REPEAT)
+
+
 def _shared(trial: TrialMeasure, alone: Alone) -> BlockCell:
     record = trial.record
     mix = Mix(name=record.mix, jobs=record.mix_jobs)
     jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants if _is_closed(tenant))
     readings = _Progress(jobs).readings()
     readings[ENERGY.name, ""] = _energy(trial.mean_power_w, readings[STP.name, ""])
+    readings[ISOLATION.name, ""] = _worst([job.isolation for job in jobs], min)
+    readings[TAIL.name, ""] = _worst(
+        [_inflation(job, alone.solo(record.block, job.job)) for job in trial.jobs], max
+    )
     for job in trial.jobs:
         readings |= _job_readings(job, 1)
     return BlockCell(record.block, record.mode_label, record.mix, record.id, jobs, readings)
@@ -183,8 +214,9 @@ def _taking_turns(block: int, mix: Mix, alone: Alone) -> BlockCell | None:
     jobs = tuple(_turn(name, trial.tenants[0], n) for name, trial in closed)
     turns: dict[Quantity, Reading] = {
         (metric.name, ""): Reading(value)
-        for metric, value in ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0))
+        for metric, value in ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0), (ISOLATION, 1.0))
     }
+    turns[TAIL.name, ""] = _worst([_inflation(trial.jobs[0], trial) for trial in trials], max)
     turns[ENERGY.name, ""] = _mean([trial.mean_power_w for _, trial in closed])
     for trial in trials:
         turns |= _job_readings(trial.jobs[0], n if _is_closed(trial.tenants[0]) else 1)
@@ -213,6 +245,22 @@ def _energy(power_w: Reading, throughput: Reading) -> Reading:
     if power_w.value is None or throughput.value is None:
         return power_w if power_w.value is None else throughput
     return Reading(power_w.value / throughput.value) if throughput.value else Reading(inf)
+
+
+def _inflation(job: JobMeasure, solo: TrialMeasure | None) -> Reading:
+    """Return how many times its p99 alone a job's p99 is; the wait for a turn is not in either."""
+    if solo is None:
+        return Reading.absent(f"{job.job} has no ok solo trial in this block")
+    beside, alone = job.latency.reading(0.99), solo.jobs[0].latency.reading(0.99)
+    if beside.value is None or not alone.value:
+        return beside if beside.value is None else alone
+    return Reading(beside.value / alone.value)
+
+
+def _worst(readings: list[Reading], pick: Callable[[list[float]], float]) -> Reading:
+    """Return the job that fares worst; nothing where one of them could not be measured."""
+    reason = first_reason(readings)
+    return Reading.absent(reason) if reason else Reading(pick([each.value or 0 for each in readings]))
 
 
 def _mean(readings: list[Reading]) -> Reading:

@@ -16,11 +16,12 @@ from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
 from bench.stats.interval import geometric_mean_interval
 from bench.stats.multiplicity import benjamini_hochberg, holm
-from bench.stats.ratio import RatioInterval, paired_log_ratio
+from bench.stats.ratio import RatioInterval, paired_log_ratio, two_stage_log_ratio
 from bench.stats.verdict import Verdict, judge
 from bench.store.record import Status, TrialRecord
 
-PRIMARY, EXPLORATORY = "primary", "exploratory"
+PRIMARY, EXPLORATORY, CONTROL = "primary", "exploratory", "control"
+AGAIN, SLOWED = "(A/A)", f"{EXCLUSIVE} (slowed)"
 ALL_TRIALS, UNFLAGGED = "all", "unflagged"
 
 
@@ -59,7 +60,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """What a contrast asks, before the data are looked at."""
 
     mix: str
@@ -72,32 +73,58 @@ class _Question:
 
 
 @dataclass(frozen=True)
-class _Pairs:
+class Pairs:
     """A question's data: the values of both sides in the blocks in which both are there."""
 
     values: list[float]
     baseline: list[float]
     reason: str | None
+    pilot: int | None = None
+    """How many of them, the first ones, are of the pilot that chose the number of blocks; None without one."""
 
     @cached_property
     def interval(self) -> RatioInterval:
         """Mode over baseline; against a derived arm this is the one-sample interval against its constant."""
+        if self.pilot is not None:
+            return two_stage_log_ratio(self.values, self.baseline, self.pilot)
         return paired_log_ratio(self.values, self.baseline)
+
+    @property
+    def levels(self) -> tuple[float | None, float | None]:
+        """Geometric means of both sides."""
+        return geometric_mean_interval(self.values).value, geometric_mean_interval(self.baseline).value
+
+
+def arm_of(record: TrialRecord) -> str:
+    """Return the side of a comparison that a trial is on: its mode, but for jobs alone and for controls."""
+    match record.role:
+        case Role.SOLO:  # as-found runs its own solo trials
+            return EXCLUSIVE
+        case Role.SLOWED:
+            return SLOWED
+        case Role.REPEAT:
+            return f"{record.mode_label} {AGAIN}"
+        case _:
+            return record.mode_label
 
 
 class Cells:
-    """All cells of a run by mode, mix and block, with the failures that left gaps among them."""
+    """All cells of a run by mode, mix and block, with the failures that left gaps among them.
 
-    def __init__(self, cells: Iterable[BlockCell], records: Iterable[TrialRecord]) -> None:
+    `pilot_blocks` is how many blocks chose the number of all; None where that number was fixed beforehand.
+    """
+
+    def __init__(
+        self, cells: Iterable[BlockCell], records: Iterable[TrialRecord], pilot_blocks: int | None = None
+    ) -> None:
+        self._pilot_blocks = pilot_blocks
         self._cells: dict[tuple[str, str], dict[int, BlockCell]] = {}
         for cell in sorted(cells, key=lambda cell: cell.block):
             self._cells.setdefault((cell.mode, cell.mix), {})[cell.block] = cell
         self._attempts: dict[tuple[str, str], dict[int, bool]] = {}
         self._skipped: set[tuple[str, str]] = set()
         for record in records:
-            mode = (
-                EXCLUSIVE if record.role is Role.SOLO else record.mode_label
-            )  # as-found runs its own solo trials
+            mode = arm_of(record)
             if record.status is Status.SKIPPED:
                 self._skipped.add((mode, record.mix))
             elif record.role is not Role.SHARE:
@@ -118,7 +145,7 @@ class Cells:
         """Return the measured (or derived) cells of one mode and mix by block, in order."""
         return self._cells.get((mode, mix), {})
 
-    def pairs(self, question: _Question) -> _Pairs:
+    def pairs(self, question: Question) -> Pairs:
         """Pair the two sides of a question block by block; a starved job forbids the ratio, visibly."""
         sides = [
             {
@@ -127,16 +154,20 @@ class Cells:
             }
             for mode in (question.mode, question.baseline)
         ]
-        both = [(sides[0][block], sides[1][block]) for block in sides[0] if block in sides[1]]
-        known = [(a.value, b.value) for a, b in both if a.value is not None and b.value is not None]
-        unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known)
+        both = {block: (sides[0][block], sides[1][block]) for block in sides[0] if block in sides[1]}
+        told = {block: (a.value, b.value) for block, (a, b) in both.items()}
+        known = {block: (a, b) for block, (a, b) in told.items() if a is not None and b is not None}
+        unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known.values())
         if unbounded:
-            return _Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
+            return Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
         skipped = (question.mode, question.mix) in self._skipped and not sides[0]
         reason = (
-            f"{question.mode} was skipped" if skipped else first_reason(each for pair in both for each in pair)
+            f"{question.mode} was skipped"
+            if skipped
+            else first_reason(each for pair in both.values() for each in pair)
         )
-        return _Pairs([a for a, _ in known], [b for _, b in known], reason)
+        pilot = None if self._pilot_blocks is None else sum(block <= self._pilot_blocks for block in known)
+        return Pairs([a for a, _ in known.values()], [b for _, b in known.values()], reason, pilot)
 
 
 def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL_TRIALS) -> tuple[Contrast, ...]:
@@ -148,22 +179,50 @@ def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL
     return tuple(replace(contrast, trials=trials) for contrast in answered)
 
 
-def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[frozenset[str], bool]:
-    """Tell for each pair of modes whether this run can tell them apart: Holm over all pairs, exploratory."""
+def primary_data(plan: Plan, cells: Cells) -> list[tuple[Question, Pairs]]:
+    """Return the questions of the primary family, each with its data."""
+    return [(asked, cells.pairs(asked)) for asked in _questions(plan, {}) if asked.family == PRIMARY]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two modes held against each other over the blocks in which both are there; `interval` is a over b.
+
+    `value` is what a has, `baseline_value` what b has: geometric means over these blocks.
+    """
+
+    a: str
+    b: str
+    value: float | None
+    baseline_value: float | None
+    interval: RatioInterval
+    p_adjusted: float | None
+
+    @property
+    def apart(self) -> bool:
+        """Whether this run can tell the two apart."""
+        judged = judge(self.interval, self.p_adjusted, higher_is_better=True, blocks=self.interval.n)
+        return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
+
+
+def pairwise(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[tuple[str, str], Pair]:
+    """Return each pair of modes, in the order given: Holm over all of them, exploratory."""
     pairs = [(a, b) for index, a in enumerate(modes) for b in modes[index + 1 :]]
-    data = [cells.pairs(_Question(mix, METRICS[metric], "", a, b, "", EXPLORATORY)) for a, b in pairs]
+    asked = [Question(mix, METRICS[metric], "", *pair, "", EXPLORATORY) for pair in pairs]
+    data = [cells.pairs(question) for question in asked]
     adjusted = holm([each.interval.p_value for each in data])
     return {
-        frozenset(pair): _is_apart(each.interval, p) for pair, each, p in zip(pairs, data, adjusted, strict=True)
+        pair: Pair(*pair, *each.levels, each.interval, p)
+        for pair, each, p in zip(pairs, data, adjusted, strict=True)
     }
 
 
-def _is_apart(interval: RatioInterval, adjusted_p: float | None) -> bool:
-    judged = judge(interval, adjusted_p, higher_is_better=True, blocks=interval.n)
-    return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
+def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[frozenset[str], bool]:
+    """Tell for each pair of modes whether this run can tell them apart."""
+    return {frozenset(pair): found.apart for pair, found in pairwise(cells, mix, metric, modes).items()}
 
 
-def _questions(plan: Plan, units: dict[str, str]) -> Iterator[_Question]:
+def _questions(plan: Plan, units: dict[str, str]) -> Iterator[Question]:
     modes = [mode.label for mode in plan.sharing_modes]
     for mix in plan.mixes:
         for baseline in (EXCLUSIVE, plan.reference):
@@ -172,34 +231,38 @@ def _questions(plan: Plan, units: dict[str, str]) -> Iterator[_Question]:
                     yield from _of_pair(plan, mix, mode, str(baseline), units)
 
 
-def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[_Question]:
+def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[Question]:
     for metric in MIX_METRICS:
         family = PRIMARY if metric.name in plan.primary else EXPLORATORY
-        yield _Question(mix.name, metric, "", mode, baseline, metric.unit, family)
+        yield Question(mix.name, metric, "", mode, baseline, metric.unit, family)
     for job in dict.fromkeys(job.label for job in mix.jobs):
         for metric in JOB_METRICS:
             unit = unit_of(metric, job, units)
-            yield _Question(mix.name, metric, job, mode, baseline, unit, EXPLORATORY)
+            yield Question(mix.name, metric, job, mode, baseline, unit, EXPLORATORY)
 
 
 _Adjust = Callable[[Sequence[float | None]], list[float | None]]
 
 
-def _family(plan: Plan, cells: Cells, questions: list[_Question], adjust: _Adjust) -> Iterator[Contrast]:
+def _family(plan: Plan, cells: Cells, questions: list[Question], adjust: _Adjust) -> Iterator[Contrast]:
     data = [cells.pairs(question) for question in questions]
     adjusted = adjust([pairs.interval.p_value for pairs in data])
+    mixes = {mix.name: mix for mix in plan.mixes}
     for question, pairs, p in zip(questions, data, adjusted, strict=True):
-        yield _contrast(plan, cells, question, pairs, p)
+        yield compared(cells, question, mixes[question.mix], plan.blocks, pairs, p)
 
 
-def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: float | None) -> Contrast:
+def compared(
+    cells: Cells, question: Question, mix: Mix, planned: int, pairs: Pairs, adjusted_p: float | None
+) -> Contrast:
+    """Answer one question from its data; `planned` counts the blocks of the plan."""
     interval = pairs.interval
-    mix = next(mix for mix in plan.mixes if mix.name == question.mix)
+    value, baseline_value = pairs.levels
     failed, baseline_failed = (cells.attempts(mode, mix) for mode in (question.mode, question.baseline))
     attempted = len(failed | baseline_failed)
     judgement = judge(
         interval,
-        p,
+        adjusted_p,
         higher_is_better=question.metric.higher_is_better,
         blocks=attempted,
         failures=sum(failed.values()),
@@ -212,15 +275,15 @@ def _contrast(plan: Plan, cells: Cells, question: _Question, pairs: _Pairs, p: f
         unit=question.unit,
         mode=question.mode,
         baseline=question.baseline,
-        value=geometric_mean_interval(pairs.values).value,
-        baseline_value=geometric_mean_interval(pairs.baseline).value,
+        value=value,
+        baseline_value=baseline_value,
         ratio=interval.ratio,
         ci_low=interval.low,
         ci_high=interval.high,
         n_blocks=interval.n,
-        n_planned=plan.blocks,
+        n_planned=planned,
         p_value=interval.p_value,
-        p_adjusted=p,
+        p_adjusted=adjusted_p,
         effect_size=interval.effect_size,
         family=question.family,
         better_direction=question.metric.better,

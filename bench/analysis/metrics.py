@@ -25,11 +25,13 @@ ANTT = Metric("antt", "ANTT", "", False)
 SMALLEST = Metric("smallest_progress", "smallest progress", "", True)
 JAIN = Metric("jain", "Jain", "", True)
 ENERGY = Metric("energy_per_solo_second", "energy per solo second", "J", False)
+TAIL = Metric("tail_inflation", "worst p99 inflation", "", False)
+ISOLATION = Metric("isolation", "smallest isolation", "", True)
 RATE = Metric("rate", "throughput", "items/s", True, per_job=True)
 LATENCY_P50 = Metric("latency_p50", "median step latency", "s", False, per_job=True)
 LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True)
 
-MIX_METRICS = (STP, ANTT, SMALLEST, JAIN, ENERGY)
+MIX_METRICS = (STP, ANTT, SMALLEST, JAIN, TAIL, ISOLATION, ENERGY)
 JOB_METRICS = (RATE, LATENCY_P50, LATENCY_P99)
 METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS)}
 

@@ -32,6 +32,7 @@ def _pinned(trial: TrialRecord) -> Iterator[tuple[str, Any]]:
     for field in DEVICE_FIELDS:
         if field in trial.device:
             yield f"device.{field}", trial.device[field]
+    yield "device.sm_clock_lock_mhz", trial.device.get("sm_clock_lock_mhz")  # where it is absent there was no lock
     for field in CODE_FIELDS:
         if field in trial.software:
             yield f"software.{field}", trial.software[field]

@@ -2,11 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from multiprocessing import get_context
 
 from bench.analysis.answers import Answer, Findings, answer
 from bench.analysis.colocation import BlockCell, block_cells
 from bench.analysis.contrasts import UNFLAGGED, Cells, Contrast, contrasts
+from bench.analysis.controls import Control, controls
+from bench.analysis.decisions import Decision, decisions
 from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
 from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
@@ -16,8 +21,10 @@ from bench.plan.load import load_plan
 from bench.plan.model import Plan
 from bench.plan.schedule import make_schedule
 from bench.plan.select import select_modes
-from bench.store.record import RunRecord, Status, TrialRecord
+from bench.store.record import BlockDecision, RunRecord, Status, TrialRecord
 from bench.store.run_folder import RunFolder
+
+LARGE_RUN = 100  # trials from which a second process is worth its start
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,9 @@ class Comparison:
     answers: tuple[Answer, ...]
     scheduled: int
     switching: tuple[SwitchingTime, ...] = ()
+    decisions: tuple[Decision, ...] = ()
+    controls: tuple[Control, ...] = ()
+    block_decision: BlockDecision | None = None
 
     @property
     def counts(self) -> Mapping[Status, int]:
@@ -45,10 +55,16 @@ class Comparison:
         """How many scheduled trials have not been measured: the run was interrupted, or is still going on."""
         return max(0, self.scheduled - len(self.records))
 
-    @property
-    def flagged(self) -> tuple[TrialRecord, ...]:
-        """Trials with a remark that does not invalidate them."""
-        return tuple(record for record in self.records if record.flags)
+    @cached_property
+    def measured(self) -> Mapping[str, TrialMeasure]:
+        """The ok trials by id."""
+        return {trial.record.id: trial for trial in self.trials}
+
+    @cached_property
+    def flagged(self) -> Mapping[str, tuple[str, ...]]:
+        """The flags of each trial that has some, by id: remarks that do not invalidate it."""
+        flags = {r.id: self.measured[r.id].flags if r.id in self.measured else r.flags for r in self.records}
+        return {name: some for name, some in flags.items() if some}
 
     @property
     def found(self) -> str | None:
@@ -65,16 +81,17 @@ class Comparison:
 
 def analyse(run: RunFolder) -> Comparison:
     """Read a run and say what it says, however far it got; raises RecordError where records cannot be pooled."""
-    record, plan = run.record, plan_of(run)
+    record, plan, block_decision = run.record, plan_of(run), run.decision
+    pilot_blocks = block_decision.pilot_blocks if block_decision else None
     records = tuple(run.trials())
     check_poolable(record, records)
-    trials = tuple(trial for each in records if (trial := measure(run, each)) is not None)
+    trials = tuple(trial for trial in _measures(run, records) if trial is not None)
     units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
     blocks = block_cells(trials, plan.mixes)
-    cells = Cells(blocks, records)
+    cells = Cells(blocks, records, pilot_blocks)
     compared = contrasts(plan, cells, units)
-    if any(each.flags for each in records):
-        compared += _without_flagged(plan, records, trials, units)
+    if any(each.flags for each in records) or any(trial.flags for trial in trials):
+        compared += _without_flagged(plan, records, trials, units, pilot_blocks)
     findings = Findings(plan, cells, compared, records, record.simulated)
     comparison = Comparison(
         run=record,
@@ -86,8 +103,19 @@ def analyse(run: RunFolder) -> Comparison:
         contrasts=compared,
         answers=tuple(answer(findings, mix) for mix in plan.mixes),
         scheduled=len(make_schedule(plan, record.seed).trials),
+        decisions=decisions(plan, cells),
+        controls=controls(plan, trials, blocks, records, units, pilot_blocks),
+        block_decision=block_decision,
     )
     return _with_switching(comparison, run)
+
+
+def _measures(run: RunFolder, records: tuple[TrialRecord, ...]) -> list[TrialMeasure | None]:
+    """Measure the trials; those of a large run in two processes, because each waits for none."""
+    if len(records) < LARGE_RUN:
+        return [measure(run, record) for record in records]
+    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+        return list(pool.map(partial(measure, run), records, chunksize=len(records) // 2 + 1))
 
 
 def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
@@ -103,21 +131,28 @@ def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
     if not about_it:
         return replace(comparison, switching=times)
     answers = switching_answers(plan, times, comparison.records, simulated)
-    return replace(comparison, switching=times, answers=answers, cells=(), levels=(), contrasts=())
+    return replace(comparison, switching=times, answers=answers, cells=(), levels=(), contrasts=(), decisions=())
 
 
 def plan_of(run: RunFolder) -> Plan:
-    """Return the plan as it ran: the stored file, with the modes that the command line named."""
+    """Return the plan as it ran: the stored file, with the modes named and the number of blocks decided."""
     record = run.record
     plan = load_plan(run.plan_file, load_catalog())
     kind = str(record.device.get("kind", "gpu"))
-    return select_modes(plan, record.modes or (), record.preset, kind).plan
+    decision = run.decision
+    return select_modes(plan, record.modes or (), record.preset, kind).plan.lasting(
+        decision.blocks if decision else None
+    )
 
 
 def _without_flagged(
-    plan: Plan, records: tuple[TrialRecord, ...], trials: tuple[TrialMeasure, ...], units: dict[str, str]
+    plan: Plan,
+    records: tuple[TrialRecord, ...],
+    trials: tuple[TrialMeasure, ...],
+    units: dict[str, str],
+    pilot_blocks: int | None,
 ) -> tuple[Contrast, ...]:
     """Ask everything again of the unflagged trials alone, as a check on what the flags might have caused."""
-    kept = [trial for trial in trials if not trial.record.flags]
-    cells = Cells(block_cells(kept, plan.mixes), records)
+    kept = [trial for trial in trials if not trial.flags]
+    cells = Cells(block_cells(kept, plan.mixes), records, pilot_blocks)
     return contrasts(plan, cells, units, trials=UNFLAGGED)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.reading import Reading
-from bench.analysis.windows import Latency, energy_j, latency, mean_of, rate
+from bench.analysis.windows import Latency, energy_j, flag_of, judged, latency, mean_of, rate
 from bench.launch.events import Steps
+from bench.stats.steady_state import WindowVerdict
 from bench.stats.window import Window
 from bench.store.record import Status, TenantRecord, TrialRecord
 from bench.store.run_folder import RunFolder
@@ -27,6 +28,7 @@ class TenantMeasure:
     latency: Latency
     slot: int
     """Its place in the mix."""
+    verdict: WindowVerdict
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,18 @@ class TrialMeasure:
     utilisation_percent: Reading
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """What does not invalidate the trial: flags of instruments as recorded, then those of its windows."""
+        own = (flag_of(measured.verdict) for measured in self.tenants)
+        return (*self.record.flags, *dict.fromkeys(flag for flag in own if flag))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Why windows are flagged, by tenant."""
+        unsteady = [measured for measured in self.tenants if flag_of(measured.verdict)]
+        return tuple(f"{each.tenant.name}: {'; '.join(each.verdict.reasons)}" for each in unsteady)
+
+    @property
     def mean_power_w(self) -> Reading:
         """Mean power in the window: from the energy counter where there is one, else from samples."""
         if self.energy_j.value is not None:
@@ -79,7 +93,7 @@ def measure(run: RunFolder, record: TrialRecord) -> TrialMeasure | None:
         for slot, tenant in telling
     ]
     tenants = tuple(
-        TenantMeasure(tenant, _rate(tenant, window, own), latency(window, own), slot)
+        TenantMeasure(tenant, _rate(tenant, window, own), latency(window, own), slot, judged(window, own))
         for (slot, tenant), own in zip(telling, work, strict=True)
     )
     return TrialMeasure(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ from numpy.typing import NDArray
 
 from bench.analysis.reading import Reading
 from bench.launch.events import Steps
+from bench.stats.changepoint import Behaviour, binned
 from bench.stats.quantile import minimum_count, percentile_or_none
+from bench.stats.steady_state import WindowVerdict, judge_window
 from bench.stats.window import Window, credited_items
 
 Vector = NDArray[np.float64]
@@ -17,6 +20,12 @@ Vector = NDArray[np.float64]
 CURVE_PROBABILITIES: Vector = np.array([*np.arange(1, 100) / 100, 0.995, 0.999])
 """Where the distribution of step latencies is kept, for drawing."""
 _CURVE_COUNTS = np.array([minimum_count(float(p)) for p in CURVE_PROBABILITIES])
+MOST_BINS = 100
+"""A window is judged in at most so many means of equally many steps in a row: the same rule for every mode.
+
+Judging takes quadratic time, and means of many steps show a drift better than the steps themselves.
+"""
+DRIFT_FLAG, UNSTEADY_FLAG = "drift", "no_steady_state"
 NO_SAMPLES = "no telemetry was recorded"
 
 
@@ -47,10 +56,25 @@ def rate(window: Window, steps: Steps) -> float:
     return credited_items(window, steps.end_s, steps.duration_s, steps.items) / window.length_s
 
 
+def judged(window: Window, steps: Steps) -> WindowVerdict:
+    """Judge whether the durations of the steps that ended in the window held one level; it is never moved.
+
+    Units of the verdict are means of equally many steps, at most `MOST_BINS` of them.
+    """
+    durations = steps.duration_s[_ended_in(window, steps)]
+    return judge_window(binned(durations, max(1, ceil(len(durations) / MOST_BINS))))
+
+
+def flag_of(verdict: WindowVerdict) -> str | None:
+    """Return the flag of a window that was not steady; None for one that was, or that could not be judged."""
+    if verdict.steady is not False:
+        return None
+    return DRIFT_FLAG if verdict.behaviour is Behaviour.FLAT else UNSTEADY_FLAG
+
+
 def latency(window: Window, steps: Steps) -> Latency:
     """Return the latencies of the steps that ended in the window, those begun before it included."""
-    inside = (steps.end_s > window.start_s) & (steps.end_s <= window.stop_s)
-    durations = np.sort(steps.duration_s[inside])
+    durations = np.sort(steps.duration_s[_ended_in(window, steps)])
     p50, p95, p99 = (percentile_or_none(durations, p) for p in (0.5, 0.95, 0.99))
     return Latency(len(durations), p50, p95, p99, _curve(durations))
 
@@ -76,6 +100,11 @@ def energy_j(window: Window, counter: pd.DataFrame | None, reasons: Mapping[str,
         return Reading.absent("the energy counter was not read on both sides of the window")
     start, stop = np.interp([window.start_s, window.stop_s], time, joules)
     return Reading(float(stop - start))
+
+
+def _ended_in(window: Window, steps: Steps) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = (steps.end_s > window.start_s) & (steps.end_s <= window.stop_s)
+    return inside
 
 
 def _known(table: pd.DataFrame, column: str) -> tuple[Vector, Vector]:

@@ -11,8 +11,8 @@ from typing import Any
 from bench.doctor.finding import Finding, refused
 from bench.errors import BenchError
 from bench.launch.docker import BUILD_COMMAND, CONFIGURE_TOOLKIT, DockerLauncher
-from bench.launch.process import INSTALL_COMMAND
-from bench.plan.catalog import load_catalog
+from bench.launch.process import install_command
+from bench.plan.catalog import EXTRA, load_catalog
 
 _HOOK = "nvidia-container-runtime-hook"  # with it on its PATH, an engine takes `--gpus`
 _CONFIGURER = "nvidia-ctk"
@@ -22,7 +22,10 @@ _CDI_KIND = "nvidia.com/gpu"
 
 @dataclass(frozen=True)
 class Launchers:
-    """The engine, its toolkit, the images and packages that the catalog's workloads need."""
+    """The engine, its toolkit, the images and packages that the project's own workloads need.
+
+    What comes with requirements of its own (TensorFlow) is asked for when a plan names it.
+    """
 
     engine: Finding
     toolkit: Finding
@@ -43,7 +46,7 @@ class Launchers:
 def launchers() -> Launchers:
     """Look at both ways of starting jobs; no container is started."""
     docker = DockerLauncher()
-    catalog = load_catalog().values()
+    catalog = [workload for workload in load_catalog().values() if workload.install == EXTRA]
     names = sorted({workload.image for workload in catalog if workload.image})
     info: dict[str, Any] = {}
     try:
@@ -68,7 +71,7 @@ def _package(name: str) -> Finding:
     try:
         return Finding(name, available=True, detail=importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, available=False, reason="not installed", command=INSTALL_COMMAND)
+        return Finding(name, available=False, reason="not installed", command=install_command())
 
 
 def _toolkit(info: Mapping[str, Any]) -> Finding:

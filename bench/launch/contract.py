@@ -9,6 +9,7 @@ from bench.modes.contract import Grant
 from bench.plan.catalog import ParameterValue, Workload
 
 JOB_FOLDER_VARIABLE = "BENCH_JOB_DIR"
+SLOWDOWN_VARIABLE = "BENCH_SLOWDOWN"  # by which share a job makes each step longer; set for the positive control
 EVENTS_FILE = "events.jsonl"
 START_FILE = "start.json"
 LOG_FILE = "log.txt"

@@ -31,20 +31,26 @@ _REQUEST_COLUMNS = ("scheduled_s", "sent_s", "done_s", "status", "items")
 
 @dataclass(frozen=True)
 class Steps:
-    """Units of work as arrays of one length: end instant, duration, and items done in each."""
+    """Units of work as arrays of one length: end instant, duration, and items done in each.
+
+    `wait_s` is how much of the duration a step waited for its data: NaN where the job did not tell, None where
+    nobody asked.
+    """
 
     end_s: npt.NDArray[np.float64]
     duration_s: npt.NDArray[np.float64]
     items: npt.NDArray[np.float64]
+    wait_s: npt.NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, batches: Sequence[Mapping[str, Any]]) -> "Steps":
         """Join the batches in which a job reported its steps."""
-        columns = [
+        end_s, duration_s, items = (
             np.concatenate([np.asarray(batch[name], float) for batch in batches] or [np.empty(0)])
             for name in _COLUMNS
-        ]
-        return cls(*columns)
+        )
+        wait_s = np.concatenate([_wait_s(batch) for batch in batches] or [np.empty(0)])
+        return cls(end_s, duration_s, items, wait_s)
 
     def __len__(self) -> int:
         return len(self.end_s)
@@ -204,6 +210,25 @@ def _problem_with_steps(name: str, steps: Mapping[str, Any]) -> str | None:
             return f"event {name!r}: {column!r} is not a list of finite numbers"
     if len({len(steps[column]) for column in _COLUMNS}) != 1:
         return f"event {name!r}: {', '.join(_COLUMNS)} differ in length"
+    return _problem_with_wait(name, steps)
+
+
+def _wait_s(batch: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Return the wait of each step of a batch, NaN where it is not known."""
+    told = batch.get("wait_s")
+    return np.full(len(batch["end_s"]), np.nan) if told is None else np.asarray(told, float)
+
+
+def _problem_with_wait(name: str, steps: Mapping[str, Any]) -> str | None:
+    """Say why the optional column is not, for every step, null or a part of its duration."""
+    wait_s = steps.get("wait_s")
+    if wait_s is None:
+        return None
+    if not isinstance(wait_s, list) or len(wait_s) != len(steps["duration_s"]):
+        return f"event {name!r}: 'wait_s' is not a list as long as the others"
+    told = [(wait, total) for wait, total in zip(wait_s, steps["duration_s"], strict=True) if wait is not None]
+    if not _is_numbers([wait for wait, _ in told]) or any(not 0 <= wait <= total for wait, total in told):
+        return f"event {name!r}: a step waited for a time that is not a part of its duration"
     return None
 
 

@@ -12,13 +12,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bench.errors import LaunchError, SetupError
-from bench.launch.contract import JOB_FOLDER_VARIABLE, Handle, Tenant
+from bench.launch.contract import JOB_FOLDER_VARIABLE, SLOWDOWN_VARIABLE, Handle, Tenant
 from bench.launch.host import descendants
-from bench.plan.catalog import Workload
+from bench.plan.catalog import EXTRA, Workload
 
 CHECKOUT = Path(__file__).parents[2]
 STOP_GRACE_S = 10.0  # an MPS client killed in mid-kernel can harm its server: ask, and give it time
-INSTALL_COMMAND = f"{sys.executable} -m pip install -e '.[workloads]'"
+
+
+def install_command(what: Iterable[str] = (EXTRA,)) -> str:
+    """Return the command that installs what workloads need into this interpreter's environment."""
+    return f"{sys.executable} -m pip install {' '.join(sorted(what))}"
 
 
 class ProcessLauncher:
@@ -37,11 +41,12 @@ class ProcessLauncher:
                 raise SetupError(
                     f"--launcher process: {workload.name} is an image without a command; use --launcher docker"
                 )
-        needed = {package for workload in workloads for package in workload.requires}
+        needed = {package: workload.install for workload in workloads for package in workload.requires}
         missing = sorted(package for package in needed if importlib.util.find_spec(package) is None)
         if missing:
             wrong = f"--launcher process: {', '.join(missing)} not installed for {sys.executable}"
-            raise SetupError(f"{wrong}; install with: {INSTALL_COMMAND}", wrong, INSTALL_COMMAND)
+            command = install_command({needed[package] for package in missing})
+            raise SetupError(f"{wrong}; install with: {command}", wrong, command)
 
     def provenance(self, workload: Workload) -> dict[str, str | None]:
         """Return the interpreter; library versions come from the job itself."""
@@ -106,8 +111,9 @@ def _working_directory(workload: Workload) -> Path:
 
 
 def _environment(tenant: Tenant) -> dict[str, str]:
-    """Return the tenant's environment: this one's, without any MPS setting that the mode did not grant."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("CUDA_MPS_")}
+    """Return the tenant's environment: this one's, without what only mode and trial may set."""
+    foreign = ("CUDA_MPS_", SLOWDOWN_VARIABLE)
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
     return {
         **inherited,
         "CUDA_VISIBLE_DEVICES": tenant.grant.device_id or "",

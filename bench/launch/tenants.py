@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import SetupError
 from bench.gpu.device import Device
-from bench.launch.contract import Tenant
+from bench.launch.contract import SLOWDOWN_VARIABLE, Tenant
 from bench.modes.contract import Grant
 from bench.plan.catalog import Catalog, Resources
 from bench.plan.model import Mix, Plan
@@ -80,7 +81,7 @@ def _tenant(
         parameters={**workload.parameters_on(device.kind), **job.parameters},
         seed=_seed(trial, slot, workload.reports == "requests"),
         device="cpu" if device.kind == "cpu" else "cuda",
-        grant=grant,
+        grant=_slowed(grant, trial.slowdown),
         folder=job_folder,
         cpus=cores,
         memory_gb=workload.resources.memory_gb,
@@ -91,6 +92,13 @@ def _tenant(
 def _seed(trial: Trial, slot: int, by_users: bool) -> int:
     """Return a tenant's seed; users do the same in every mode of a block."""
     return trial_seed(trial.block_seed, trial.mix.tenants[slot]) if by_users else (trial.seed + slot) % 2**31
+
+
+def _slowed(grant: Grant, slowdown: float | None) -> Grant:
+    """Have the job slow itself down, where the trial is to show a known difference."""
+    if slowdown is None:
+        return grant
+    return replace(grant, environment={**grant.environment, SLOWDOWN_VARIABLE: str(slowdown)})
 
 
 def _cores(mix: Mix, catalog: Catalog) -> list[tuple[int, ...]]:

@@ -67,7 +67,9 @@ class GpuMode(ABC):
         """Compare device and daemon with what the mode needs, with or without tenants."""
 
     def _look(self, last: Look | None = None) -> Look:
-        return look(self.device, last)
+        return look(
+            self.device, last, likely_cut=self._rest is not None and self._rest.state.mig_mode == "Enabled"
+        )
 
     def _look_at_tenants(self) -> Look:
         seen = self._look()

@@ -29,25 +29,31 @@ PERCENTAGE_VARIABLE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"
 MEMORY_LIMIT_VARIABLE = "CUDA_MPS_PINNED_DEVICE_MEM_LIMIT"
 
 
-@dataclass
-class MpsGpu(ServedGpu):
-    """An ordinary GPU with an MPS daemon of our own."""
+class ServedWholeGpu(ServedGpu):
+    """An ordinary GPU that one MPS daemon of ours serves."""
 
-    mode: Mps | MpsEqual
-    switch: Switch
-    evidence: tuple[Evidence, ...] = ()
-
-    def __post_init__(self) -> None:
-        self.daemon = MpsDaemon(self.switch)
+    @property
+    def daemon(self) -> MpsDaemon:
+        """Our daemon."""
+        return MpsDaemon(self.switch)
 
     @property
     def daemons(self) -> Sequence[MpsDaemon]:
-        """Our daemon."""
+        """Our daemon, alone."""
         return (self.daemon,)
 
     def undo(self, before: DeviceState) -> tuple[Call, ...]:
         """Return what stops our daemon and puts back the state that was found."""
         return (self.daemon.undo, *restore_whole(before, self.switch.allow_reset))
+
+
+@dataclass
+class MpsGpu(ServedWholeGpu):
+    """Jobs that are clients of one daemon, with or without limits."""
+
+    mode: Mps | MpsEqual
+    switch: Switch
+    evidence: tuple[Evidence, ...] = ()
 
     def apply(self, before: DeviceState) -> None:
         """Make the GPU an ordinary one, then start the daemon."""

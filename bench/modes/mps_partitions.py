@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from bench.errors import ModeUnavailable
 from bench.gpu.mps import SmPartitions
 from bench.modes.contract import Evidence, Grade, Grant, Identity, Mount
-from bench.modes.helpers import Call
-from bench.modes.mps_daemon import MpsDaemon, ServedGpu
+from bench.modes.mps import ServedWholeGpu
 from bench.modes.observe import DeviceState
 from bench.modes.proof import PIPE_VARIABLE, Look, state_evidence
 from bench.modes.switch import Switch
-from bench.modes.whole import make_whole, restore_whole
+from bench.modes.whole import make_whole
 from bench.plan.mode import MpsPartitions
 from bench.plan.model import Mix
 
@@ -23,7 +22,7 @@ PARTITION_VARIABLE = "CUDA_MPS_SM_PARTITION"
 
 
 @dataclass
-class MpsPartitionsGpu(ServedGpu):
+class MpsPartitionsGpu(ServedWholeGpu):
     """An ordinary GPU whose SMs an MPS daemon of ours divides; it is started anew for a mix that needs it so."""
 
     mode: MpsPartitions
@@ -32,18 +31,6 @@ class MpsPartitionsGpu(ServedGpu):
     _chunks: tuple[int, ...] | None = None  # of each partition, in plan order; None where it is not known
     _ids: tuple[str, ...] = ()
     _listed: SmPartitions | None = None  # at the last look; None where no daemon answered
-
-    def __post_init__(self) -> None:
-        self.daemon = MpsDaemon(self.switch)
-
-    @property
-    def daemons(self) -> Sequence[MpsDaemon]:
-        """Our daemon."""
-        return (self.daemon,)
-
-    def undo(self, before: DeviceState) -> tuple[Call, ...]:
-        """Return what stops our daemon, whose partitions end with it, and puts back the state that was found."""
-        return (self.daemon.undo, *restore_whole(before, self.switch.allow_reset))
 
     def apply(self, before: DeviceState) -> None:
         """Make the GPU an ordinary one, then start the daemon; equal partitions follow when a mix is known."""

@@ -1,9 +1,11 @@
 """The state of the device as the driver tells it: what modes change, and what must be put back."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from bench.gpu.device import Device
+from bench.gpu.mig_tables import MigInstance
 from bench.gpu.smi import NvidiaSmi
 from bench.gpu.values import int_or_none, text_or_none
 
@@ -40,12 +42,19 @@ def observe(device: Device) -> DeviceState:
     return observe_activity(device)[0]
 
 
-def observe_activity(device: Device) -> tuple[DeviceState, int | None, int | None]:
-    """Ask as `observe` does, and for memory in use (MiB) and utilisation (%), in the same query."""
+def observe_activity(device: Device, likely_cut: bool = False) -> tuple[DeviceState, int | None, int | None]:
+    """Ask as `observe` does, and for memory in use (MiB) and utilisation (%), in the same query.
+
+    Instances are listed once MIG mode is known to be on; where it is likely to be, meanwhile.
+    """
     smi = NvidiaSmi(device.tool_environment)
-    seen = smi.query_gpu(device.uuid, (*_MODES, *_ACTIVITY))
+    with ThreadPoolExecutor(1) as pool:
+        listing = pool.submit(smi.mig_instances, device.uuid) if likely_cut else None
+        seen = smi.query_gpu(device.uuid, (*_MODES, *_ACTIVITY))
     compute_mode, mig_mode, mig_pending = (text_or_none(seen[field]) for field in _MODES)
     used_mib, utilization_pct = (int_or_none(seen[field]) for field in _ACTIVITY)
-    cut = smi.mig_instances(device.uuid) if mig_mode == "Enabled" else []
+    cut: list[MigInstance] = []
+    if mig_mode == "Enabled":
+        cut = listing.result() if listing else smi.mig_instances(device.uuid)
     instances = tuple((instance.profile, instance.instance_id, instance.start) for instance in cut)
     return DeviceState(compute_mode, mig_mode, mig_pending, instances), used_mib, utilization_pct

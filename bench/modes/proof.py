@@ -54,7 +54,7 @@ def processes(device: Device) -> list[ComputeApp]:
     return NvidiaSmi(device.tool_environment).compute_apps(device.uuid)
 
 
-def look(device: Device, last: Look | None = None) -> Look:
+def look(device: Device, last: Look | None = None, likely_cut: bool = False) -> Look:
     """Ask for the device's state and its processes side by side; each question waits for a process of its own.
 
     After a `last` look the processes are asked for only if memory in use has moved, or something is at work.
@@ -62,8 +62,8 @@ def look(device: Device, last: Look | None = None) -> Look:
     if last is None:
         with ThreadPoolExecutor(1) as pool:
             apps = pool.submit(processes, device)
-            return Look(*observe_activity(device), tuple(apps.result()))
-    state, used_mib, utilization_pct = observe_activity(device)
+            return Look(*observe_activity(device, likely_cut), tuple(apps.result()))
+    state, used_mib, utilization_pct = observe_activity(device, likely_cut)
     then_mib = last.memory_used_mib
     still = used_mib is not None and then_mib is not None and abs(used_mib - then_mib) < STILL_MIB
     unmoved = still and not utilization_pct

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bench.errors import SetupError
 from bench.plan.wording import shown
 
+EXTRA = "-e '.[workloads]'"  # the project, with the libraries of its own workloads
 LIMIT = 1e9  # no size, count or rate of a job comes near it
 
 ParameterValue = bool | int | float | str
@@ -51,6 +52,8 @@ class Workload(_Entry):
     cpu_parameters: Mapping[str, ParameterValue] = {}
     choices: Mapping[str, tuple[ParameterValue, ...]] = {}
     requires: tuple[str, ...] = ()  # Python packages that the module imports
+    install: str = EXTRA  # what pip takes to have them
+    whole_gpus: int = Field(default=1, ge=1)  # more than one: the job cannot share a GPU
     resources: Resources
     simulation: SimulationProfile | None = None  # None: nothing is known to simulate it by
     command: tuple[str, ...] = ()  # instead of a module; empty beside an image: the image's own

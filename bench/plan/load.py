@@ -14,6 +14,7 @@ from bench.plan.catalog import Catalog, ParameterValue
 from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mode, why_not_together
 from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan
 from bench.plan.own import OWN_KEYS, own_job
+from bench.plan.whole_gpus import why_not_shared
 from bench.plan.wording import did_you_mean, listed, shown
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
@@ -99,6 +100,8 @@ class _Reader:
         blocks = self._whole_number(raw.get("blocks", timing.blocks), "blocks", 1, 1000)
         primary = self._primary(raw.get("primary", ["stp"]))
         self._shares_fit(modes, mixes)
+        for place, problem in why_not_shared(mixes, modes, self.catalog):
+            self._say(place, problem)
         baseline = self._baseline(raw.get("baseline"), modes)
         if self.problems:
             return None

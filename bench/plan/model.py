@@ -25,14 +25,22 @@ class Timing(_Frozen):
     settle_s: float
     window_s: float
     publishable: bool
+    most_blocks: int | None = None
+    """Up to so many blocks follow a pilot of `blocks`, by what the pilot shows; None: their number is fixed."""
     measures: Literal["sharing", "switching"] = "sharing"
     """What the report is about: how modes compare, or what entering and leaving them costs (and nothing else)."""
+
+    @property
+    def has_controls(self) -> bool:
+        """Whether each block also measures a mode against itself, and a tenant slowed by a known share."""
+        return self.publishable and self.measures == "sharing"
 
 
 TIMINGS = {
     "selftest": Timing(name="selftest", blocks=1, settle_s=3, window_s=6, publishable=False),
     "smoke": Timing(name="smoke", blocks=2, settle_s=3, window_s=5, publishable=False),
     "standard": Timing(name="standard", blocks=10, settle_s=30, window_s=120, publishable=True),
+    "paper": Timing(name="paper", blocks=10, settle_s=60, window_s=600, publishable=True, most_blocks=40),
     "switching": Timing(
         name="switching", blocks=10, settle_s=0, window_s=1, publishable=True, measures="switching"
     ),
@@ -126,3 +134,15 @@ class Plan(_Frozen):
             return None
         wanted = self.baseline or "time-slicing"
         return wanted if wanted in labels else labels[0]
+
+    def lasting(self, blocks: int | None) -> "Plan":
+        """Return the plan with the number of blocks that its pilot asked for; None leaves it as it is."""
+        return self if blocks is None else self.model_copy(update={"blocks": blocks})
+
+    @property
+    def repeated_mode(self) -> Mode | None:
+        """The sharing mode that a plan with controls measures against itself: the reference, else the only one."""
+        if not self.timing.has_controls:
+            return None
+        shared = self.sharing_modes
+        return next((mode for mode in shared if mode.label == self.reference), shared[0] if shared else None)

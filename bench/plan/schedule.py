@@ -15,6 +15,9 @@ from bench.plan.mode import AsFound, Exclusive, Mig, MigMps, Mode, Mps, MpsEqual
 from bench.plan.model import Mix, Plan, Timing
 
 LONGEST_WORD = 60  # of the three that an id consists of: ids are names of folders
+JOB_START_S, SWITCH_S = 20.0, 10.0  # assumed, for estimates: imports, model, warm-up; entering and leaving
+KNOWN_SLOWDOWN = 0.05
+"""Each step of the positive control lasts longer by this share, so its rate is 1 / 1.05 of the solo rate."""
 
 
 class Role(StrEnum):
@@ -23,6 +26,8 @@ class Role(StrEnum):
     MIX = "mix"  # all jobs of a mix side by side
     SOLO = "solo"  # one job alone on the whole device (as-found: in what was found): the reference rate
     SHARE = "share"  # one job alone in the share it has in a mix: splits slowdown into partition x interference
+    REPEAT = "a/a"  # a mix once more, in a visit of its own: what a mode differs from itself
+    SLOWED = "slowed"  # one job alone, slowed by a known share: what a known difference looks like
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class Trial:
             None if self.role is not Role.SHARE or self.slot is None else share_of(self.mode, self.mix, self.slot)
         )
 
+    @property
+    def slowdown(self) -> float | None:
+        """By which share each step is to last longer; None but for the positive control."""
+        return KNOWN_SLOWDOWN if self.role is Role.SLOWED else None
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -61,7 +71,10 @@ class Visit:
 
 @dataclass(frozen=True)
 class Block:
-    """Every mode once, in random order; inside a mode its mixes in random order."""
+    """Every mode once, in random order; inside a mode its mixes in random order.
+
+    A plan with controls enters one mode a second time, for its first mix alone.
+    """
 
     index: int
     visits: tuple[Visit, ...]
@@ -83,6 +96,12 @@ class Schedule:
     def measured_s(self) -> float:
         """Seconds of settling and window that the trials take; start-up and mode switches come on top."""
         return len(self.trials) * (self.timing.settle_s + self.timing.window_s)
+
+    @property
+    def start_up_s(self) -> float:
+        """Seconds that start-up and switching will take, by assumption: jobs become ready one after another."""
+        jobs = sum(len(trial.tenants) for trial in self.trials)
+        return jobs * JOB_START_S + sum(len(block.visits) for block in self.blocks) * SWITCH_S
 
 
 def make_schedule(plan: Plan, seed: int) -> Schedule:
@@ -112,6 +131,9 @@ def share_of(mode: Mode, mix: Mix, slot: int) -> str | None:
 def _block(plan: Plan, index: int, seed: int, shuffle: random.Random) -> Block:
     taken: set[str] = set()
     visits = [Visit(mode, _shuffled(_trials(plan, mode, index, seed, taken), shuffle)) for mode in _modes(plan)]
+    if again := plan.repeated_mode:
+        cell = (Role.REPEAT, plan.mixes[0], None)
+        visits.append(Visit(again, (_trial(cell, index, again, seed, taken),)))
     shuffle.shuffle(visits)
     return Block(index, tuple(visits))
 
@@ -136,11 +158,14 @@ _Cell = tuple[Role, Mix, int | None]
 def _cells(plan: Plan, mode: Mode) -> list[list[_Cell]]:
     """List what runs while `mode` lasts, in groups that need the device cut in the same way.
 
-    In exclusive these are the jobs, alone; else each mix, with those of its jobs that also run alone in their
-    share (once for each pair of job and share, even where several mixes have it). As-found has both.
+    In exclusive these are the jobs, alone, and one of them slowed as a control; else each mix, with those of its
+    jobs that also run alone in their share (once for each pair of job and share, even where several mixes have
+    it). As-found has both.
     """
-    jobs = {job.label: job for mix in plan.mixes for job in mix.jobs}
-    solo: list[list[_Cell]] = [[(Role.SOLO, Mix(name=label, jobs=(job,)), 0)] for label, job in jobs.items()]
+    jobs = {job.label: Mix(name=job.label, jobs=(job,)) for mix in plan.mixes for job in mix.jobs}
+    solo: list[list[_Cell]] = [[(Role.SOLO, alone, 0)] for alone in jobs.values()]
+    if plan.timing.has_controls:
+        solo.append([(Role.SLOWED, next(iter(jobs.values())), 0)])
     if isinstance(mode, Exclusive):
         return solo
     seen: set[tuple[str, str]] = set()
@@ -165,13 +190,20 @@ def _trials(plan: Plan, mode: Mode, block: int, seed: int, taken: set[str]) -> l
 def _trial(cell: _Cell, block: int, mode: Mode, seed: int, taken: set[str]) -> Trial:
     role, mix, slot = cell
     what = mix.name if slot is None else mix.jobs[slot].label
-    share = share_of(mode, mix, slot) if role is Role.SHARE and slot is not None else None
-    alone = "alone" if role is Role.SOLO and not isinstance(mode, Exclusive) else ""
-    words = [f"b{block:02d}", mode.slug, what, f"alone-in-{share}" if share else alone]
+    words = [f"b{block:02d}", mode.slug, what, _last_word(role, mode, mix, slot)]
     trial_id = _unused("-".join(_slug(word)[:LONGEST_WORD] for word in words if word), taken)
     return Trial(
         trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id), trial_seed(seed, f"block {block}")
     )
+
+
+def _last_word(role: Role, mode: Mode, mix: Mix, slot: int | None) -> str:
+    """Return what tells a trial from others of the same mode and jobs; empty where nothing must."""
+    if role is Role.SHARE and slot is not None:
+        return f"alone-in-{share_of(mode, mix, slot)}"
+    if role is Role.SOLO:
+        return "" if isinstance(mode, Exclusive) else "alone"
+    return "" if role is Role.MIX else role.value
 
 
 def trial_seed(run_seed: int, trial_id: str) -> int:

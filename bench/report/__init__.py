@@ -1,1 +1,1 @@
-"""From a comparison to what people read: one HTML page, Markdown, CSV tables, figures as PDF and PNG."""
+"""From a comparison to what people read: HTML, Markdown, CSV, LaTeX, and figures as PDF, SVG and PNG."""

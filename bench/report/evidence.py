@@ -6,8 +6,14 @@ from typing import Any
 
 from bench.analysis.colocation import EXCLUSIVE
 from bench.analysis.summary import Comparison
-from bench.report.table import Table, headings
+from bench.report.table import Source, Table, headings
 from bench.store.record import Status, TrialRecord
+
+_RUN = Source(
+    "run.json",
+    ("run_id", "created_at", "seed", "simulated", "device", "software"),
+    "the plan from plan.yaml; images and libraries from tenants in trials/*/trial.json",
+)
 
 
 def proof_table(comparison: Comparison) -> Table:
@@ -15,7 +21,7 @@ def proof_table(comparison: Comparison) -> Table:
     table = Table(
         "Evidence",
         headings(("mode", "claim", "expected", "seen", "grade"), ("holds",)),
-        "trials/*/trial.json",
+        Source("trials/*/trial.json", ("mode_label", "evidence")),
         "Grades, strongest first: read back from the device; seen by the tenant; host only; requested only (the "
         "device offers no way to ask).",
     )
@@ -46,7 +52,7 @@ def _general(evidence: Mapping[str, Any], record: TrialRecord) -> str:
 
 def provenance_table(comparison: Comparison) -> Table:
     """Return what a reader must know to repeat the run."""
-    table = Table("What it takes to repeat this run", headings(("what", "value"), ()), "run.json")
+    table = Table("What it takes to repeat this run", headings(("what", "value"), ()), _RUN)
     for name, value in _provenance(comparison):
         table.add(name, value)
     return table

@@ -18,7 +18,7 @@ TABLES = {
     "contrasts.csv": "every comparison of two modes: values, ratio, interval, p, verdict",
     "levels.csv": "every quantity of every cell: geometric mean over blocks with its interval",
     "colocation.csv": "STP, ANTT, smallest progress, Jain and energy of each cell in each block",
-    "jobs.csv": "each tenant of each trial: rate, latency, progress, partition and interference",
+    "jobs.csv": "each tenant of each trial: rate, latency, steadiness, progress, partition and interference",
     "trials.csv": "each trial: status, reason, flags, power, energy, utilisation",
     "switching.csv": "what entering and leaving each mode took, and its steps, in seconds",
 }
@@ -32,13 +32,12 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
     progress: _Progress = {
         (cell.trial_id, job.tenant): job for cell in comparison.cells for job in cell.jobs if cell.trial_id
     }
-    measured = {trial.record.id: trial for trial in comparison.trials}
     rows: dict[str, list[dict[str, Any]]] = {
-        "contrasts.csv": [asdict(row) for row in comparison.contrasts],
+        "contrasts.csv": [asdict(row) for row in (*comparison.contrasts, *_of_controls(comparison))],
         "levels.csv": [asdict(row) for row in comparison.levels],
         "colocation.csv": [_cell(cell) for cell in comparison.cells],
         "jobs.csv": [_job(t, tenant, progress) for t in comparison.trials for tenant in t.tenants],
-        "trials.csv": [_trial(record, measured.get(record.id)) for record in comparison.records],
+        "trials.csv": [_trial(record, comparison) for record in comparison.records],
         "switching.csv": list(switching_rows(comparison)),
     }
     if not rows["contrasts.csv"]:
@@ -49,6 +48,10 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
         if table:
             pd.DataFrame(table).to_csv(folder / name, index=False, lineterminator="\n")
     return {name: holds for name, holds in TABLES.items() if (folder / name).is_file()}
+
+
+def _of_controls(comparison: Comparison) -> list[Contrast]:
+    return [control.contrast for control in comparison.controls]
 
 
 def _cell(cell: BlockCell) -> dict[str, Any]:
@@ -65,7 +68,7 @@ def _cell(cell: BlockCell) -> dict[str, Any]:
 
 
 def _job(trial: TrialMeasure, measured: TenantMeasure, progress: _Progress) -> dict[str, Any]:
-    tenant, latency = measured.tenant, measured.latency
+    tenant, latency, verdict = measured.tenant, measured.latency, measured.verdict
     against = progress.get((trial.record.id, tenant.name))
     split = against.split if against else None
     return {
@@ -79,6 +82,10 @@ def _job(trial: TrialMeasure, measured: TenantMeasure, progress: _Progress) -> d
         "latency_p50_s": latency.p50_s,
         "latency_p95_s": latency.p95_s,
         "latency_p99_s": latency.p99_s,
+        "window": verdict.behaviour.value if verdict.behaviour else None,
+        "window_steady": verdict.steady,
+        "window_drift": verdict.drift,
+        "window_reason": "; ".join(verdict.reasons) or None,
         "peak_memory_mib": tenant.peak_memory_mib,
         "solo_rate": against.solo_rate if against else None,
         "share_rate": against.share_rate if against else None,
@@ -89,7 +96,8 @@ def _job(trial: TrialMeasure, measured: TenantMeasure, progress: _Progress) -> d
     }
 
 
-def _trial(record: TrialRecord, measured: TrialMeasure | None) -> dict[str, Any]:
+def _trial(record: TrialRecord, comparison: Comparison) -> dict[str, Any]:
+    measured = comparison.measured.get(record.id)
     readings = {
         "power_w": measured.mean_power_w if measured else None,
         "energy_j": measured.energy_j if measured else None,
@@ -99,7 +107,7 @@ def _trial(record: TrialRecord, measured: TrialMeasure | None) -> dict[str, Any]
         **_place(record),
         "status": record.status.value,
         "reason": record.reason,
-        "flags": "; ".join(record.flags) or None,
+        "flags": "; ".join(comparison.flagged.get(record.id, ())) or None,
         "seed": record.seed,
         "simulated": record.simulated,
         **{name: reading.value if reading else None for name, reading in readings.items()},

@@ -2,6 +2,7 @@
 
 from bench.analysis.summary import Comparison
 from bench.report.table import DASH
+from bench.store.record import BlockDecision
 
 QUESTIONS = {
     "sharing": "Which way of sharing this GPU serves these jobs best?",
@@ -59,3 +60,20 @@ def banners(comparison: Comparison) -> list[str]:
             f"Go on with: python run_experiments.py --resume and the folder of run {comparison.run.run_id}."
         )
     return warnings
+
+
+def block_remarks(decision: BlockDecision | None) -> list[str]:
+    """Say how the number of blocks came about, where a pilot decided it."""
+    if decision is None:
+        return []
+    wanted = f"95 % intervals within {100 * decision.target:g} % of the ratio"
+    widest = max(decision.needs, key=lambda need: need.blocks, default=None)
+    reached = f"enough for {wanted} in every primary contrast"
+    if widest is None:
+        reached = "of which too few were ok to ask for more"
+    elif decision.capped:
+        reached = f"the most allowed; {wanted} would take {widest.blocks} ({widest.mode}, {widest.mix})"
+    return [
+        f"After a pilot of {decision.pilot_blocks} blocks, Stein's rule set {decision.blocks} in all, {reached}. "
+        "Intervals of contrasts use the pilot's spread and degrees of freedom."
+    ]

@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.analysis.contrasts import EXPLORATORY, PRIMARY, UNFLAGGED
+from bench.analysis.decisions import depends
 from bench.analysis.summary import Comparison
+from bench.report.checklists import rule_table, sigplan_table
+from bench.report.decision import decision_table
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
 from bench.report.programs import program_table
@@ -19,6 +22,7 @@ from bench.report.sections import (
     mishap_table,
     split_table,
 )
+from bench.report.steadiness import window_table
 from bench.report.switching import switching_table
 from bench.report.table import Table
 
@@ -43,6 +47,8 @@ def sections(comparison: Comparison, figures: Figures) -> list[Section]:
 
 def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     """Yield what there is to say; a run that compares nothing begins with what switching costs."""
+    if comparison.decisions:
+        yield Section("Which mode to take", depends(comparison.decisions), tables=[decision_table(comparison)])
     yield Section(
         "How the modes compare",
         "The primary family: the questions that the plan declared before the run.",
@@ -83,8 +89,16 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         folded=True,
     )
     yield Section(
-        "Failures, invalid trials, flags", tables=_filled(mishap_table(comparison), flag_table(comparison))
+        "Failures, invalid trials, flags",
+        tables=_filled(mishap_table(comparison), flag_table(comparison), window_table(comparison)),
     )
+    if comparison.decisions:
+        yield Section(
+            "What a reviewer would ask",
+            "Filled in from the run; nothing here was typed for it.",
+            tables=[rule_table(comparison), sigplan_table(comparison)],
+            folded=True,
+        )
     yield Section("Proof of mode", tables=_filled(proof_table(comparison)))
     yield Section("Provenance", tables=_filled(provenance_table(comparison)))
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from bench.analysis.summary import Comparison
 from bench.plan.schedule import Role
-from bench.report.table import Table, headings
+from bench.report.table import Source, Table, headings
 from bench.stats.interval import mean_interval
 from bench.store.record import Status, TenantRecord
 
 NOTHING_TOLD = (
     "These programs do not speak the job protocol, so neither progress nor latency is known, and STP, ANTT, "
     "smallest progress and Jain are of the other jobs of their mix. Duration: from start to exit, of those that "
-    "ended by themselves with status 0 before the window did; arithmetic mean over blocks [95 % t interval]."
+    "ended by themselves with status 0 before the window did (its blocks); arithmetic mean [95 % t interval]."
 )
 
 
@@ -19,8 +19,8 @@ def program_table(comparison: Comparison) -> Table | None:
     """Return duration and exit of each program in each mode; None where every job speaks the protocol."""
     table = Table(
         "Programs without the protocol",
-        headings(("mix", "program", "mode"), ("runs", "ended by themselves", "duration (s)")),
-        "trials/*/trial.json",
+        headings(("mix", "program", "mode"), ("runs", "blocks", "duration (s)")),
+        Source("trials/*/trial.json", ("tenants.duration_s", "tenants.exit_status"), "tenants.reports is nothing"),
         NOTHING_TOLD,
     )
     runs: dict[tuple[str, str, str], list[TenantRecord]] = {}

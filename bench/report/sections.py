@@ -11,10 +11,15 @@ from bench.analysis.summary import Comparison
 from bench.analysis.trials import TrialMeasure
 from bench.plan.schedule import Role
 from bench.report.labels import whole
-from bench.report.table import Table, headings
+from bench.report.table import BLOCKS, Source, Table, headings
 from bench.stats.interval import geometric_mean_interval, mean_interval
 from bench.stats.rounding import bare
 
+_CONTRAST_COLUMNS = (
+    "mix", "metric", "job", "unit", "mode", "baseline", "value", "baseline_value", "ratio", "ci_low", "ci_high",
+    "n_blocks", "n_planned", "p_adjusted", "effect_size", "failures", "n_attempted", "verdict", "reason",
+)  # fmt: skip
+_LEVEL_COLUMNS = ("mix", "mode", "metric", "job", "unit", "value", "ci_low", "ci_high", "n_blocks", "reason")
 _Levels = dict[tuple[str, str, str, str], Level]
 
 
@@ -28,7 +33,7 @@ def contrast_table(comparison: Comparison, title: str, family: str, trials: str 
             *headings((), (f"p ({correction})", "d", "fails")),
             *headings(("verdict",), ()),
         ],
-        "tables/contrasts.csv",
+        Source("tables/contrasts.csv", _CONTRAST_COLUMNS, f"family is {family}, trials is {trials}"),
         "Ratio of the geometric means over the blocks in which both sides are there; d is the mean log-ratio in "
         "units of its standard deviation over blocks.",
     )
@@ -70,7 +75,7 @@ def colocation_table(comparison: Comparison) -> Table:
     table = Table(
         "Throughput, turnaround and fairness",
         headings(("mix", "mode"), ("blocks", "STP", "ANTT", "smallest progress", "Jain")),
-        "tables/levels.csv",
+        Source("tables/levels.csv", _LEVEL_COLUMNS, f"metric is {', '.join(metric.name for metric in metrics)}"),
         "Geometric mean over blocks [95 % t interval]. STP: higher is better, 1 is taking turns. ANTT: lower is"
         f" better. Exclusive is derived: its jobs take turns {whole(comparison)}.",
     )
@@ -85,8 +90,10 @@ def job_table(comparison: Comparison) -> Table:
     """Return throughput and step latency of each job in each mode, in the job's own unit."""
     table = Table(
         "Each job: throughput and step latency",
-        headings(("mix", "job", "mode", "unit"), ("throughput", "median (ms)", "p99 (ms)")),
-        "tables/levels.csv",
+        headings(("mix", "job", "mode", "unit"), (BLOCKS, "throughput", "median (ms)", "p99 (ms)")),
+        Source(
+            "tables/levels.csv", _LEVEL_COLUMNS, f"metric is {RATE.name}, {LATENCY_P50.name}, {LATENCY_P99.name}"
+        ),
         "Throughput is that of one tenant; exclusive counts its turns only, 1/n of the solo rate, and its "
         "latency is that of a job alone. Of a job that serves users (unit: cells) it is the response time of "
         "the requests scheduled in the window, its exclusive is the job alone, and it is outside STP, ANTT and Jain: at "
@@ -100,8 +107,9 @@ def job_table(comparison: Comparison) -> Table:
             level.mode for level in comparison.levels if (level.mix, level.job) == (mix, job)
         ):
             rate, p50, p99 = (found.get((mix, mode, m.name, job)) for m in (RATE, LATENCY_P50, LATENCY_P99))
-            unit = rate.unit if rate else ""
-            table.add(mix, job, mode, unit, table.level(rate), table.level(p50, 1000), table.level(p99, 1000))
+            unit, blocks = (rate.unit, str(rate.n_blocks)) if rate else ("", "0")
+            of = (table.level(rate), table.level(p50, 1000), table.level(p99, 1000))
+            table.add(mix, job, mode, unit, blocks, *of)
     return table
 
 
@@ -110,7 +118,11 @@ def split_table(comparison: Comparison) -> Table | None:
     table = Table(
         "Slowdown = partition \N{MULTIPLICATION SIGN} interference",
         headings(("mix", "mode", "job", "share"), ("blocks", "partition", "interference", "total", "isolation")),
-        "tables/jobs.csv",
+        Source(
+            "tables/jobs.csv",
+            ("block", "mode", "mix", "tenant", "share", "partition", "interference"),
+            "role is mix",
+        ),
         "Partition: what the smaller share alone costs. Interference: what the neighbours cost on top. "
         "Isolation is 1 / interference. Geometric means over the blocks in which the job also ran alone in its "
         "share.",
@@ -148,8 +160,15 @@ def energy_table(comparison: Comparison) -> Table:
     """Return power, energy and utilisation per mix and mode: those of the whole device, never split by guess."""
     table = Table(
         "Power, energy and utilisation",
-        headings(("mix", "mode"), ("mean power (W)", "J per solo second", "units per joule", "utilisation (%)")),
-        "tables/trials.csv",
+        [
+            *headings(("mix", "mode"), (BLOCKS, "mean power (W)", "J per solo second", "units per joule")),
+            *headings((), ("utilisation (%)",)),
+        ],
+        Source(
+            "tables/trials.csv",
+            ("trial", "block", "mode", "mix", "power_w", "energy_j", "utilisation_percent"),
+            f"role is mix; J per solo second from tables/levels.csv, metric is {ENERGY.name}",
+        ),
         "Of the whole device over the window. J per solo second: energy for as much work as the device does "
         "alone in one second (power / STP). Arithmetic mean over blocks [95 % t interval] of power and "
         "utilisation.",
@@ -157,14 +176,20 @@ def energy_table(comparison: Comparison) -> Table:
     found = _index(comparison.levels)
     for mix, mode in _cells(comparison.levels):
         trials = [t for t in comparison.trials if _is_cell(t, mode, mix)]
-        energy = table.level(found.get((mix, mode, ENERGY.name, "")))
+        level = found.get((mix, mode, ENERGY.name, ""))
+        energy = table.level(level)
         if mode == EXCLUSIVE:
             derived = table.missing("derived from the solo trials, which tables/trials.csv lists")
-            table.add(mix, mode, energy, energy, derived, derived)
+            table.add(mix, mode, _blocks(level), energy, energy, derived, derived)
         elif trials:
             power = _mean(table, [trial.mean_power_w for trial in trials])
-            table.add(mix, mode, power, energy, _per_joule(table, trials), _utilisation(table, trials))
+            work, busy = _per_joule(table, trials), _utilisation(table, trials)
+            table.add(mix, mode, _blocks(level), power, energy, work, busy)
     return table
+
+
+def _blocks(level: Level | None) -> str:
+    return str(level.n_blocks if level else 0)
 
 
 def _is_cell(trial: TrialMeasure, mode: str, mix: str) -> bool:
@@ -217,21 +242,26 @@ def changed_verdicts(comparison: Comparison) -> str:
 
 
 def flag_table(comparison: Comparison) -> Table | None:
-    """Return the flags that instruments raised without invalidating a trial; None where there are none."""
+    """Return the flags of instruments and windows that invalidate no trial; None where there are none."""
     table = Table(
         "Flagged trials",
-        headings(("trial", "flags"), ()),
-        "tables/trials.csv",
+        headings(("trial", "flags", "why"), ()),
+        Source("tables/trials.csv", ("trial", "flags"), "flags is not empty"),
         "docs/results.md says what each flag means.",
     )
-    for record in comparison.flagged:
-        table.add(record.id, "; ".join(record.flags))
+    for name, flags in comparison.flagged.items():
+        measured = comparison.measured.get(name)
+        table.add(name, "; ".join(flags), "; ".join(measured.remarks) if measured else "")
     return table if table.rows else None
 
 
 def mishap_table(comparison: Comparison) -> Table | None:
     """Return every trial that is not ok, with its reason; None where all are."""
-    table = Table("Trials that are not ok", headings(("trial", "status", "reason"), ()), "tables/trials.csv")
+    table = Table(
+        "Trials that are not ok",
+        headings(("trial", "status", "reason"), ()),
+        Source("tables/trials.csv", ("trial", "status", "reason"), "status is not ok"),
+    )
     for record in comparison.records:
         if record.status != "ok":
             table.add(record.id, record.status.value, record.reason or "no reason recorded")

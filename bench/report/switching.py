@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.analysis.summary import Comparison
-from bench.report.table import Table, headings
+from bench.report.table import Source, Table, headings
 from bench.stats.rounding import bare
 
 
@@ -13,7 +13,10 @@ def switching_table(comparison: Comparison) -> Table:
     table = Table(
         "What switching costs",
         headings(("mode", "what"), ("blocks", "mean (s)", "median (s)", "shortest (s)", "longest (s)")),
-        "tables/switching.csv",
+        Source(
+            "tables/switching.csv",
+            ("mode", "what", "n_blocks", "mean_s", "ci_low_s", "ci_high_s", "median_s", "min_s", "max_s"),
+        ),
         "Seconds of the host's time: arithmetic mean over blocks [95 % t interval]. Entering and leaving are "
         "whole: looking, changing, asking again for proof; the steps below them are the driver's tools alone.",
     )

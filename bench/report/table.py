@@ -8,6 +8,8 @@ from bench.analysis.levels import Level
 from bench.stats.rounding import bare, with_limits
 
 DASH = "\N{EN DASH}"
+BLOCKS = "blocks"
+"""Title of the column that says over how many blocks the intervals of a row are."""
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,26 @@ class Column:
     numeric: bool = True
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where numbers come from: a file of the report or run, its columns, and which of its rows."""
+
+    file: str
+    columns: tuple[str, ...]
+    rows: str = ""
+
+    def __str__(self) -> str:
+        """Return "tables/levels.csv: mix, value; rows in which metric is stp"."""
+        return f"{self.file}: {', '.join(self.columns)}{f'; {self.rows}' if self.rows else ''}"
+
+
 @dataclass
 class Table:
     """Rows of finished text under one title; `source` names the file that holds the numbers unrounded."""
 
     title: str
     columns: Sequence[Column]
-    source: str
+    source: Source
     remark: str = ""
     rows: list[tuple[str, ...]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -68,7 +83,12 @@ class Table:
         reason: str | None = None,
         scale: float = 1.0,
     ) -> str:
-        """Return "1.382 [1.351, 1.414]", or a dash with its reason."""
+        """Return "1.382 [1.351, 1.414]", or a dash with its reason.
+
+        Raises ValueError where the table has no column that says over how many blocks.
+        """
+        if all(column.title != BLOCKS for column in self.columns):
+            raise ValueError(f"{self.title}: an interval without the number of blocks beside it")
         if value is None:
             return self.missing(reason)
         return with_limits(value * scale, _scaled(low, scale), _scaled(high, scale))

@@ -2,24 +2,23 @@
 
 import base64
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bench.analysis.summary import Comparison, analyse
 from bench.errors import RecordError
 from bench.report.exports import write_tables
 from bench.report.figures.draw import draw_all
-from bench.report.labels import QUESTIONS, banners, watermark
+from bench.report.labels import QUESTIONS, banners, block_remarks, watermark
+from bench.report.latex import write_latex
 from bench.report.page import Figures, sections
+from bench.report.references import marked, spelled
+from bench.report.rendering import environment
 from bench.stats.quantile import minimum_count
 from bench.stats.verdict import ALPHA, MAX_FAILURE_SHARE, MIN_BLOCKS
 from bench.store.record import Status
 from bench.store.run_folder import RunFolder
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(run: RunFolder, comparison: Comparison | None = None) -> Path:
@@ -37,8 +36,10 @@ def write_report(run: RunFolder, comparison: Comparison | None = None) -> Path:
         files = write_tables(comparison, folder / "tables")
         figures = draw_all(comparison, run, folder / "figures")
         context = _context(comparison, figures, files)
+        tables = [table for section in context["sections"] for table in section.tables]
+        context["latex"] = write_latex(tables, _methods(comparison, marked), watermark(comparison), folder)
         for template, name in (("report.md.j2", "report.md"), ("index.html.j2", "index.html")):
-            text = _environment().get_template(template).render(context)
+            text = environment().get_template(template).render(context)
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise RecordError(
@@ -47,26 +48,13 @@ def write_report(run: RunFolder, comparison: Comparison | None = None) -> Path:
     return folder / "index.html"
 
 
-def _environment() -> Environment:
-    """Escape whatever stands in a record in HTML, and in Markdown what would break a table."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=lambda name: bool(name and name.endswith(".html.j2")),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["cell"] = _markdown_cell
-    return environment
-
-
 def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str]) -> dict[str, Any]:
     return {
         "run": comparison.run,
         "plan": comparison.plan,
         "question": QUESTIONS[comparison.plan.timing.measures],
         "answers": comparison.answers,
+        "remarks": [*block_remarks(comparison.block_decision), *(control.text for control in comparison.controls)],
         "banners": banners(comparison),
         "watermark": watermark(comparison),
         "counts": [(status.value, comparison.counts.get(status, 0)) for status in Status],
@@ -74,20 +62,25 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
         "sections": sections(comparison, figures),
         "figures": {name: drawing for name, (drawing, _) in figures.items()},
         "images": {name: _data_uri(path) for name, (_, path) in figures.items()},
-        "methods": _methods(comparison),
+        "methods": _methods(comparison, spelled),
         "files": files,
         "device": comparison.run.device.get("name", comparison.run.device_request),
     }
 
 
-def _methods(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return headings and paragraphs of the methods section, with the numbers of this run in them."""
+def _methods(comparison: Comparison, cite: Callable[..., str]) -> list[tuple[str, str]]:
+    """Return headings and paragraphs of the methods section, with the numbers of this run in them.
+
+    `cite` turns keys of `references` into what stands in the text.
+    """
     timing = comparison.plan.timing
     name = "methods_switching.txt.j2" if timing.measures == "switching" else "methods.txt.j2"
     text = (
-        _environment()
+        environment()
         .get_template(name)
         .render(
+            cite=cite,
+            run_words=_run_words(comparison),
             settle=f"{timing.settle_s:g}",
             stop=f"{timing.settle_s + timing.window_s:g}",
             primary=", ".join(comparison.plan.primary),
@@ -101,13 +94,23 @@ def _methods(comparison: Comparison) -> list[tuple[str, str]]:
     return [(heading, " ".join(words.split())) for heading, words in paragraphs]
 
 
+def _run_words(comparison: Comparison) -> str:
+    """Return what was run on what, how often, and what became of it, in sentences."""
+    run, plan, counts = comparison.run, comparison.plan, comparison.counts
+    device = run.device.get("name", run.device_request)
+    driver = run.device.get("driver_version")
+    modes = ", ".join(mode.label for mode in plan.sharing_modes) or "none"
+    outcome = ", ".join(f"{counts.get(status, 0)} {status.value}" for status in Status)
+    made = "The model of a device, not a device, was asked" if run.simulated else "Measured"
+    return (
+        f"{made}: {device}{f', driver {driver}' if driver else ''}. Sharing modes: {modes}. Mixes: "
+        f"{'; '.join(f'{mix.name} ({len(mix.jobs)} jobs)' for mix in plan.mixes)}. {plan.blocks} blocks in random "
+        f"order (seed {run.seed}), windows of {plan.timing.window_s:g} s; {len(comparison.records)} trials: "
+        f"{outcome}; {len(comparison.flagged)} flagged. Version {run.software.get('bench', 'not recorded')}, "
+        f"commit {run.software.get('commit') or 'not recorded'}"
+        f"{' with local changes' if run.software.get('dirty') else ''}."
+    )
+
+
 def _data_uri(png: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode("ascii")
-
-
-def _markdown_cell(text: str) -> str:
-    """Return text that stays inside one cell of a Markdown table, and is no HTML."""
-    flat = " ".join(text.split())
-    for character, replacement in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
-        flat = flat.replace(character, replacement)
-    return flat

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from bench.errors import SetupError
-from bench.launch.contract import EVENTS_FILE, START_FILE, Handle, Tenant
+from bench.launch.contract import EVENTS_FILE, SLOWDOWN_VARIABLE, START_FILE, Handle, Tenant
 from bench.launch.corun import Window
 from bench.launch.events import PROTOCOL
 from bench.plan.catalog import Workload
@@ -197,7 +197,8 @@ class _SimulatedJob:
         """Compute the co-run of all that is on the board; every job of it has then ended."""
         jobs = list(self.running.values())
         residents = [job._resident() for job in jobs]
-        times = self.board.step_times(residents)
+        alike = self.board.step_times(residents)
+        times = [time_s * job._slowdown() for job, time_s in zip(jobs, alike, strict=True)]
         self.board.occupy(window.start_s, window.stop_s, residents, times)
         for place, (job, mean_step_s) in enumerate(zip(jobs, times, strict=True)):
             if job._serves_users:
@@ -261,6 +262,10 @@ class _SimulatedJob:
         if self._serves_users and not at_work:
             cost = replace(cost, host_s=cost.alone_s + self._think_s() * math.exp(THINK_SIGMA**2 / 2))
         return Resident(self.client, cost)
+
+    def _slowdown(self) -> float:
+        """Return the factor by which the job makes its own steps longer, as the real job protocol does."""
+        return 1 + float(self.tenant.grant.environment.get(SLOWDOWN_VARIABLE, 0))
 
     def _items_per_step(self) -> int:
         return int(str(self.tenant.parameters.get("batch_size", 1)))

@@ -9,6 +9,7 @@ from scipy import stats
 
 from bench.stats.checks import Vector, positive, same_length
 from bench.stats.interval import ROUNDING_NOISE, exp, t_interval
+from bench.stats.planning import stein_interval, stein_plan
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,23 @@ def paired_log_ratio(a: ArrayLike, b: ArrayLike, confidence: float = 0.95) -> Ra
     This is the paired t test on logarithms, so swapping a and b gives the reciprocal ratio and limits.
     """
     return _log_ratio(log_ratios(a, b), confidence)
+
+
+def two_stage_log_ratio(a: ArrayLike, b: ArrayLike, pilot_n: int, confidence: float = 0.95) -> RatioInterval:
+    """Return a over b with Stein's interval: spread and degrees of freedom are of the first `pilot_n` blocks.
+
+    For studies whose pilot chose the number of blocks. A pilot of one block, or one without variation, chose
+    nothing, so there the interval is that of `paired_log_ratio`.
+    """
+    logs = log_ratios(a, b)
+    plan = stein_plan(logs[:pilot_n], half_width=1.0, confidence=confidence)  # for its spread only
+    if plan is None or plan.pilot_sd <= ROUNDING_NOISE:
+        return _log_ratio(logs, confidence)
+    mean = stein_interval(plan, logs)
+    effect_size = float(logs.mean()) / plan.pilot_sd
+    p_value = 2 * float(stats.t.sf(abs(effect_size) * math.sqrt(mean.n), plan.pilot_n - 1))
+    limits = exp(mean.value), exp(mean.low), exp(mean.high)
+    return RatioInterval(*limits, mean.n, confidence, p_value, effect_size)
 
 
 def one_sample_log_ratio(x: ArrayLike, reference: float, confidence: float = 0.95) -> RatioInterval:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from bench.stats.autocorrelation import autocorrelations, dependence
-from bench.stats.changepoint import MAX_CORRELATION, MIN_UNITS, Behaviour, Segments, outliers, segments
+from bench.stats.changepoint import MAX_CORRELATION, MIN_UNITS, Behaviour, Segments, binned, outliers, segments
 from bench.stats.checks import Vector, finite, not_negative
 from bench.stats.truncation import mser5
 
@@ -18,6 +18,8 @@ MAX_DRIFT = 0.01
 """A trend may change the level by this share over the window."""
 DRIFT_CONFIDENCE = 0.99
 """A trend counts when its interval excludes none at this confidence: noise is no drift."""
+MAX_BESIDE_LINE = 0.3
+"""Up to this correlation beside a straight line the line explains the rest: a clean drift, as of a quiet GPU."""
 DRIFT_BINS = 20
 """The trend is sought in this many means, which depend on each other much less than units do."""
 
@@ -80,8 +82,9 @@ def judge_window(durations: ArrayLike) -> WindowVerdict:
     labelled = outliers(values)
     calm = _without(values, labelled)
     levels, drift = segments(calm), _binned_drift(calm)
-    undecided = _undecided(levels, len(values))
-    failing = _failing(levels, drift) if levels and not undecided else ()
+    failing = _failing(levels, drift) if levels else ()
+    undecided = _undecided(levels, len(values)) if not (failing and levels and _is_a_line(calm, levels)) else ()
+    failing = () if undecided else failing
     cut, effect, correlation = mser5(calm), dependence(values), autocorrelations(values, 1)
     return WindowVerdict(
         behaviour=levels.behaviour if levels and not undecided else None,
@@ -113,6 +116,15 @@ def _failing(levels: Segments, drift: Drift | None) -> tuple[str, ...]:
     if drift and abs(drift.relative) > MAX_DRIFT and drift.low * drift.high > 0:
         return (f"drifts by {100 * drift.relative:+.1f} % over the window",)
     return ()
+
+
+def _is_a_line(values: Vector, levels: Segments) -> bool:
+    """Tell whether a straight line explains why neighbours correlate: a clean drift, and no long turns."""
+    bins = binned(values, levels.bin_units)
+    at = np.arange(len(bins))
+    beside = bins - np.polyval(np.polyfit(at, bins, 1), at)
+    correlation = autocorrelations(beside, 1)
+    return not correlation or correlation[0] <= MAX_BESIDE_LINE
 
 
 def _without(values: Vector, labelled: list[int]) -> Vector:

@@ -169,6 +169,34 @@ class RunRecord(_Record):
     created_at: str
 
 
+class BlockNeed(_Record):
+    """How many blocks one primary contrast asks for, by the spread of its log-ratios over the pilot."""
+
+    mix: str
+    metric: str
+    mode: str
+    baseline: str
+    pilot_blocks: int  # in which both sides are ok
+    log_sd: float
+    blocks: int  # pilot included, before the cap
+
+
+class BlockDecision(_Record):
+    """How many blocks a run has in all, and what that was derived from; written once, after the pilot."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    pilot_blocks: int
+    blocks: int
+    most_blocks: int
+    target: float  # half-width of the 95 % interval, as a share of the true ratio
+    needs: tuple[BlockNeed, ...]
+
+    @property
+    def capped(self) -> bool:
+        """Whether some contrast needs more blocks than the cap allows."""
+        return any(need.blocks > self.blocks for need in self.needs)
+
+
 def read_trial(path: Path) -> TrialRecord:
     """Read one trial.json; raises RecordError that says which way to fix it."""
     return _read(path, TrialRecord)
@@ -184,7 +212,12 @@ def read_visit(path: Path) -> VisitRecord:
     return _read(path, VisitRecord)
 
 
-_R = TypeVar("_R", TrialRecord, RunRecord, VisitRecord)
+def read_decision(path: Path) -> BlockDecision:
+    """Read a blocks.json; raises RecordError that says which way to fix it."""
+    return _read(path, BlockDecision)
+
+
+_R = TypeVar("_R", TrialRecord, RunRecord, VisitRecord, BlockDecision)
 
 
 def _read(path: Path, kind: type[_R]) -> _R:

@@ -20,10 +20,19 @@ import pyarrow.parquet as pq
 from bench.errors import RecordError, SetupError
 from bench.launch.corun import CoRun
 from bench.launch.events import Steps
-from bench.store.record import RunRecord, TrialRecord, VisitRecord, read_run, read_trial, read_visit
+from bench.store.record import (
+    BlockDecision,
+    RunRecord,
+    TrialRecord,
+    VisitRecord,
+    read_decision,
+    read_run,
+    read_trial,
+    read_visit,
+)
 from bench.telemetry.contract import Telemetry
 
-STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items")
+STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items", "wait_s")
 REQUEST_COLUMNS = ("slot", "scheduled_s", "sent_s", "done_s", "status", "items")
 
 
@@ -34,6 +43,7 @@ class RunFolder:
         self.path = path
         self.plan_file = path / "plan.yaml"
         self.run_file = path / "run.json"
+        self.decision_file = path / "blocks.json"
         self.trials_folder = path / "trials"
         self.visits_folder = path / "visits"
         self.report_folder = path / "report"
@@ -68,6 +78,16 @@ class RunFolder:
     def record(self) -> RunRecord:
         """What holds for the whole run."""
         return read_run(self.run_file)
+
+    @property
+    def decision(self) -> BlockDecision | None:
+        """How many blocks the pilot asked for; None where that was not asked, or not yet."""
+        return read_decision(self.decision_file) if self.decision_file.is_file() else None
+
+    def keep_decision(self, decision: BlockDecision) -> None:
+        """Write how many blocks there are to be."""
+        with self.writing():
+            _replace(self.decision_file, decision.model_dump_json(indent=2) + "\n")
 
     def has(self, trial_id: str) -> bool:
         """Whether this trial has been measured and written."""
@@ -150,7 +170,10 @@ class RunFolder:
         return next(file for file in files if not file.exists() or read_visit(file).began_at == record.began_at)
 
     def steps(self, trial_id: str) -> pd.DataFrame | None:
-        """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none."""
+        """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none.
+
+        Runs of before `wait_s` was told lack that column.
+        """
         return _parquet(self.trials_folder / trial_id / "steps.parquet")
 
     def requests(self, trial_id: str) -> pd.DataFrame | None:
@@ -178,7 +201,8 @@ def _steps_table(corun: CoRun, start_s: float) -> pa.Table:
         for slot, outcome in enumerate(corun.outcomes)
         for phase, steps in ((True, outcome.events.warmup), (False, outcome.events.steps))
     ]
-    return pa.table({name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS})
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in STEP_COLUMNS}
+    return pa.table({**columns, "wait_s": pa.array(columns["wait_s"], from_pandas=True)})  # NaN becomes null
 
 
 def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[str, Any]:
@@ -189,6 +213,7 @@ def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[s
         "end_s": steps.end_s - start_s,
         "duration_s": steps.duration_s,
         "items": steps.items,
+        "wait_s": np.full(n, np.nan) if steps.wait_s is None else steps.wait_s,
     }
 
 

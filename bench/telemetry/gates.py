@@ -8,8 +8,8 @@ Bits of `clocks_event_reasons.active`: nvml.h; the counters of the same reasons 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 
 from bench.telemetry.contract import Telemetry
@@ -62,9 +62,10 @@ def judge_telemetry(
     """
     time_s = telemetry.samples["time_s"]
     window = telemetry.samples[(time_s >= settle_s) & (time_s <= stop_s)]
-    reasons = {reason for reason, bit in _FAULT_BITS.items() if _was_set(window, bit)}
+    seen = _event_reasons(window)
+    reasons = {reason for reason, bit in _FAULT_BITS.items() if seen & bit}
     reasons |= {reason for reason, counter in _FAULT_COUNTERS.items() if _grew(window, counter)}
-    capped = _was_set(window, _POWER_CAP_BIT) or _grew(window, "sw_power_cap_us")
+    capped = bool(seen & _POWER_CAP_BIT) or _grew(window, "sw_power_cap_us")
     blind = _blind_fault(telemetry, settle_s, stop_s)
     held = locked_mhz is None or _holds(window, locked_mhz)
     flags = [*((POWER_CAP_FLAG,) if capped else ()), *(() if held else (CLOCK_LOCK_FLAG,))]
@@ -77,8 +78,7 @@ def _blind_fault(telemetry: Telemetry, settle_s: float, stop_s: float) -> tuple[
     if period_s is None:
         return ()
     told = telemetry.samples.dropna(subset=telemetry.samples.columns.drop("time_s"), how="all")["time_s"]
-    stamps_s = [settle_s, *told[(told > settle_s) & (told < stop_s)], stop_s]
-    gap_s = max(after - before for before, after in pairwise(stamps_s))
+    gap_s = np.diff([settle_s, *told[(told > settle_s) & (told < stop_s)], stop_s]).max()
     if gap_s <= max(_BLIND_S, _BLIND_PERIODS * period_s):
         return ()
     return (f"no telemetry for {gap_s:.0f} s of the window",)
@@ -94,10 +94,11 @@ def _holds(window: pd.DataFrame, locked_mhz: float) -> bool:
     return len(off) > 0 and float(off.mean()) <= _SPARED_SHARE
 
 
-def _was_set(window: pd.DataFrame, bit: int) -> bool:
+def _event_reasons(window: pd.DataFrame) -> int:
+    """Return all bits that were set at any moment; none where they were not sampled."""
     if "event_reasons" not in window:
-        return False
-    return any(int(mask) & bit for mask in window["event_reasons"].dropna())
+        return 0
+    return int(np.bitwise_or.reduce(window["event_reasons"].dropna().to_numpy("uint64"), initial=0))
 
 
 def _grew(window: pd.DataFrame, counter: str) -> bool:

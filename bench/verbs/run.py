@@ -23,6 +23,7 @@ from bench.plan.mode import AsFound
 from bench.plan.model import Plan
 from bench.plan.schedule import Role, Schedule, Trial, make_schedule
 from bench.plan.select import Selection, select_modes
+from bench.plan.whole_gpus import refuse_several_gpus
 from bench.progress import Progress
 from bench.rig import Rig, find_device, reserved
 from bench.store.record import RunRecord, Status
@@ -30,6 +31,7 @@ from bench.store.resume import supersede_broken_blocks
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
 from bench.verbs.clock_lock import find_lock, refuse_impossible_lock, with_lock
+from bench.verbs.expectations import expectations
 
 EXIT_OK, EXIT_FAILURES, EXIT_INTERRUPTED = 0, 1, 130
 FAILURES = (Status.FAILED, Status.INVALID)
@@ -89,11 +91,13 @@ def resume(options: argparse.Namespace) -> int:
     device = find_device(record.device_request)
     plan = load_plan(folder.plan_file, load_catalog())
     selection = select_modes(plan, record.modes or (), record.preset, device.kind)
-    schedule = make_schedule(selection.plan, record.seed)
+    decision = folder.decision
+    plan_now = selection.plan.lasting(decision.blocks if decision else None)
+    schedule = make_schedule(plan_now, record.seed)
     mhz = record.clock_lock.sm_clock_mhz if record.clock_lock else None
     refuse_impossible_lock(mhz, device)
     if options.dry_run:
-        _print_schedule(schedule, device, mhz)
+        _print_schedule(schedule, device, mhz, decision is not None)
         return EXIT_OK
     with reserved(device, record.launcher_request, record.allow_reset, _workloads(plan)) as bare:
         rig = with_lock(bare, record.clock_lock)
@@ -112,7 +116,10 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
         threading.Thread(target=import_module, args=("bench.verbs.report",), daemon=True).start()
     try:
         with Progress(schedule, done, quiet) as progress:
-            Experiment(rig, folder, load_catalog(), progress).conduct(schedule)
+            experiment = Experiment(rig, folder, load_catalog(), progress)
+            experiment.conduct(schedule)
+            if schedule.timing.most_blocks and folder.decision is None:
+                experiment.conduct(_beyond_the_pilot(folder, progress))
         _tell(folder)
     except KeyboardInterrupt:
         if rig.device.kind == "gpu":
@@ -122,6 +129,22 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
     except RestoreError as error:
         raise RestoreError(f"{error}\n  {_how_to_go_on(folder)}") from error
     return EXIT_FAILURES if any(trial.status in FAILURES for trial in folder.trials()) else EXIT_OK
+
+
+def _beyond_the_pilot(folder: RunFolder, progress: Progress) -> Schedule:
+    """Decide from the finished pilot how many blocks there are to be; return the schedule of all of them.
+
+    The same seed goes on, so the pilot's part of it is as it was.
+    """
+    from bench.analysis.blocks import decide_blocks  # noqa: PLC0415 - other runs need no statistics before the report
+    from bench.analysis.summary import plan_of  # noqa: PLC0415
+
+    decision = decide_blocks(folder)
+    folder.keep_decision(decision)
+    print(f"\npilot of {decision.pilot_blocks} blocks finished; blocks in all: {decision.blocks}", file=sys.stderr)
+    schedule = make_schedule(plan_of(folder), folder.record.seed)
+    progress.extended(schedule)
+    return schedule
 
 
 def _tell(folder: RunFolder) -> None:
@@ -141,6 +164,7 @@ def _refuse_impossible(selection: Selection, device: Device, allow_reset: bool) 
             "plan switching: on --device cpu nothing is switched, so there is nothing to time; "
             "name a GPU with --device cuda, or walk through it with --device simulated"
         )
+    refuse_several_gpus(selection.plan, load_catalog(), device.kind)
     if device.kind == "gpu" and not device.simulated:
         refuse_beyond_host(selection.plan, load_catalog())
     for label, why in why_unavailable(selection.plan.modes, device, allow_reset or device.simulated).items():
@@ -171,25 +195,24 @@ def _workloads(plan: Plan) -> list[Workload]:
     return [job.workload_in(catalog) for job in jobs.values()]
 
 
-def _print_schedule(schedule: Schedule, device: Device, lock: int | str | None) -> None:
+def _print_schedule(schedule: Schedule, device: Device, lock: int | str | None, decided: bool = False) -> None:
     print(f"device: {device.name}")
     if lock is not None:
         print(f"SM clock: locked at {f'{lock} MHz' if isinstance(lock, int) else 'what a short trial finds'}")
     for trial in schedule.trials:
         print(f"block {trial.block:>2}  {trial.mode.label:<14} {trial.mix.name}{_alone(trial)}")
-    hours = schedule.measured_s / 3600
-    timing = schedule.timing
-    print(
-        f"{len(schedule.trials)} trials in {len(schedule.blocks)} blocks, {timing.settle_s:g} s to settle and "
-        f"{timing.window_s:g} s of window each: {hours:.2f} h of measuring;\n"
-        "starting jobs and switching modes come on top"
-    )
+    for line in expectations(schedule, decided):
+        print(line)
 
 
 def _alone(trial: Trial) -> str:
-    """Say of a job that runs alone in what; of exclusive that goes without saying."""
+    """Say of a job that runs alone in what (of exclusive that goes without saying), and what a control is."""
     if trial.role is Role.SHARE:
         return f", {trial.tenants[0]} alone in its share"
+    if trial.role is Role.REPEAT:
+        return ", once more (A/A)"
+    if trial.slowdown is not None:
+        return f", slowed by {100 * trial.slowdown:g} % (positive control)"
     return ", alone" if trial.role is Role.SOLO and isinstance(trial.mode, AsFound) else ""
 
 

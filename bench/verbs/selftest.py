@@ -60,7 +60,7 @@ def selftest(options: argparse.Namespace) -> int:
         return run.start(
             argparse.Namespace(
                 plan="selftest", device=device.selector, launcher=launcher, results=scratch,
-                mode=[], seed=None, allow_reset=False, dry_run=False, quiet=options.quiet,
+                mode=[], seed=None, allow_reset=False, lock_clocks=None, dry_run=False, quiet=options.quiet,
             ), conduct,
         )  # fmt: skip
 

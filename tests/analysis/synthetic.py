@@ -45,16 +45,16 @@ ITEMS_PER_STEP = 25.0
 
 def wobble(trial: Trial) -> float:
     """Return a factor that differs from block to block and mode to mode, and averages to 1 over 6 blocks."""
-    period = 2 if trial.mode.mode == "time-slicing" else 3
+    period = 2 if trial.mode.mode == "time-slicing" and trial.role is Role.MIX else 3
     return {2: (1 / 1.02, 1.02), 3: (1.0, 1.01, 1 / 1.01)}[period][trial.block % period]
 
 
 def usual_rate(trial: Trial, slot: int) -> float:
     """Return items per second: solo, or the mode's part of it, with a little wobble where jobs co-run."""
     solo = SOLO[trial.mix.jobs[slot].workload]
-    if trial.role is Role.SOLO:
-        return solo
-    return solo * PROGRESS[trial.mode.mode] * (wobble(trial) if trial.role is Role.MIX else 1.0)
+    if trial.role in (Role.SOLO, Role.SLOWED):
+        return solo if trial.slowdown is None else solo / (1 + trial.slowdown) * wobble(trial)
+    return solo * PROGRESS[trial.mode.mode] * (1.0 if trial.role is Role.SHARE else wobble(trial))
 
 
 @dataclass
@@ -65,6 +65,7 @@ class Recipe:
     rate: Callable[[Trial, int], float] = usual_rate
     status: Callable[[Trial], Fate | None] = lambda trial: (Status.OK, None)
     flags: Callable[[Trial], tuple[str, ...]] = lambda trial: ()
+    drift: Callable[[Trial], float] = lambda trial: 0.0  # by which share steps get longer until the window ends
     device: Mapping[str, Any] = field(default_factory=lambda: DEVICE)
     software: Callable[[Trial], Mapping[str, Any]] = lambda trial: {"commit": "abc1234", "dirty": False}
     simulated: bool = True
@@ -145,18 +146,23 @@ def _outcome(recipe: Recipe, trial: Trial, slot: int, window: Window) -> Outcome
         name=job.label, job=job.label, workload=load_catalog()[job.workload], parameters={}, seed=1, device="cuda",
         grant=Grant(None), folder=Path("/nonexistent"), cpus=None, memory_gb=16.0, run_id="run",
     )  # fmt: skip
-    events = JobEvents(step_batches=_steps(recipe.rate(trial, slot), window))
+    events = JobEvents(step_batches=_steps(recipe.rate(trial, slot), window, recipe.drift(trial)))
     return Outcome(tenant, 0, events, None, told_to_end=False)
 
 
-def _steps(rate: float, window: Window) -> list[Mapping[str, Any]]:
-    """Return evenly spaced steps from the common start until after the window's end."""
+def _steps(rate: float, window: Window, drift: float) -> list[Mapping[str, Any]]:
+    """Return evenly spaced steps from the common start on, past the window's end; where they drift, noisy ones."""
     if rate == 0:
         return []
     duration_s = ITEMS_PER_STEP / rate
     count = int((window.stop_s - window.start_s) / duration_s) + 2
+    durations_s = np.full(count, duration_s)
     end_s = window.start_s + duration_s * np.arange(1, count + 1)
-    return [{"end_s": end_s, "duration_s": np.full(count, duration_s), "items": np.full(count, ITEMS_PER_STEP)}]
+    if drift:
+        noise = np.random.default_rng(1).normal(1, 0.005, count)
+        durations_s = duration_s * np.linspace(1, 1 + drift, count) * noise
+        end_s = window.start_s + np.cumsum(durations_s)
+    return [{"end_s": end_s, "duration_s": durations_s, "items": np.full(count, ITEMS_PER_STEP)}]
 
 
 def _telemetry(window: Window, power_w: float) -> Telemetry:

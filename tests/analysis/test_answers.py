@@ -114,7 +114,7 @@ def test_an_interrupted_run_answers_from_what_it_has(tmp_path: Path) -> None:
     comparison = analyse(run)
     assert "2 of 2 blocks compare" in comparison.answers[0].text
     assert "time-slicing has not been measured" in comparison.answers[0].text
-    assert comparison.missing == comparison.scheduled - 6
+    assert comparison.missing == comparison.scheduled - 8
 
 
 def test_a_run_in_which_nothing_worked_still_answers(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_lower_stp_is_worse_and_a_lower_turnaround_better(comparison: Comparis
 def test_slowdown_splits_into_partition_and_interference(tmp_path: Path) -> None:
     def rate(trial: Trial, slot: int) -> float:
         solo = SOLO[trial.mix.jobs[slot].workload]
-        return solo * {Role.SOLO: 1.0, Role.SHARE: 0.5, Role.MIX: 0.4}[trial.role]
+        return solo * {Role.SOLO: 1.0, Role.SHARE: 0.5}.get(trial.role, 0.4)
 
     comparison = analyse(make_run(tmp_path, Recipe(plan_text=SHARES, rate=rate)))
     shared = [cell for cell in comparison.cells if cell.mode == "mps-equal"]
@@ -177,6 +177,20 @@ def test_flagged_trials_are_shown_with_and_without(tmp_path: Path) -> None:
     assert without.n_blocks == 5
     stp = [value for block, value in zip(BLOCKS, stp_by_block("mps"), strict=True) if block != 4]
     assert without.value == pytest.approx(math.exp(np.mean(np.log(stp))))
+
+
+def test_trials_that_drift_are_flagged_and_left_out_of_the_second_answer(tmp_path: Path) -> None:
+    def drift(trial: Trial) -> float:
+        return 0.02 if (trial.block, trial.mode.mode) == (2, "mps") else 0.0
+
+    run = make_run(tmp_path, Recipe(drift=drift))
+    before = (run.trials_folder / "b02-mps-pair" / "trial.json").read_bytes()
+    comparison = analyse(run)
+    assert comparison.flagged == {"b02-mps-pair": ("drift",)}
+    assert any("drifts by +1" in remark for remark in comparison.measured["b02-mps-pair"].remarks)
+    assert find(comparison, "stp", "mps", "exclusive").n_blocks == 6
+    assert find(comparison, "stp", "mps", "exclusive", trials="unflagged").n_blocks == 5
+    assert (run.trials_folder / "b02-mps-pair" / "trial.json").read_bytes() == before
 
 
 def test_no_unflagged_rows_without_a_flag(comparison: Comparison) -> None:

@@ -26,6 +26,7 @@ def edit(path: Path, change: Mapping[str, Any]) -> None:
     [
         ({"device": {"uuid": "GPU-other"}}, ("device.uuid", "GPU-simulated", "GPU-other")),
         ({"device": {"driver_version": "590.1"}}, ("device.driver_version", "580.1", "590.1")),
+        ({"device": {"sm_clock_lock_mhz": 1395}}, ("device.sm_clock_lock_mhz", "None", "1395")),
         ({"software": {"commit": "fffffff"}}, ("software.commit", "abc1234", "fffffff")),
         ({"simulated": False}, ("simulated", "True", "False")),
     ],

@@ -1,10 +1,11 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.windows import CURVE_PROBABILITIES, energy_j, latency, mean_of, rate
+from bench.analysis.windows import CURVE_PROBABILITIES, energy_j, flag_of, judged, latency, mean_of, rate
 from bench.launch.events import Steps
 from bench.stats.quantile import nearest_rank
 from bench.stats.window import Window
@@ -70,3 +71,47 @@ def test_a_counter_that_does_not_span_the_window_gives_no_energy(times: list[flo
     counter = pd.DataFrame({"time_s": times, "energy_j": [100.0 * t for t in times]}, dtype=float)
     assert energy_j(WINDOW, counter, {}).value is None
     assert energy_j(WINDOW, None, {"energy": "not supported"}).reason == "not supported"
+
+
+def noisy(level: Callable[[np.ndarray], np.ndarray], count: int = 1000, seed: int = 1) -> Steps:
+    """Return steps over the window, with 2 % of noise; `level` maps the part that has passed to a duration."""
+    noise = np.random.default_rng(seed).normal(1, 0.02, count)
+    duration = noise * level(np.linspace(0, 1, count)) * 10 / count
+    return Steps(WINDOW.start_s + np.cumsum(duration), duration, np.ones(count))
+
+
+@pytest.mark.parametrize(
+    ("level", "flag"),
+    [
+        (np.ones_like, None),
+        (lambda at: 0.9925 + 0.015 * at, "drift"),
+        (lambda at: 0.98 + 0.04 * at, "no_steady_state"),  # so much drift that it looks like levels
+        (lambda at: np.where(at < 0.3, 1.2, 0.9), "no_steady_state"),  # a warm-up longer than the settling
+        (lambda at: np.where(at < 0.3, 0.9, 1.05), "no_steady_state"),  # a slowdown, as by heat
+        (lambda at: np.where(at % 0.4 < 0.2, 0.9, 1.1), "no_steady_state"),
+    ],
+)
+def test_windows_that_do_not_hold_one_level_are_flagged(
+    level: Callable[[np.ndarray], np.ndarray], flag: str | None
+) -> None:
+    assert flag_of(judged(WINDOW, noisy(level))) == flag
+
+
+def test_plain_noise_is_seldom_flagged_at_any_number_of_steps() -> None:
+    for count in (60, 151, 1000, 20_000):
+        flags = [flag_of(judged(WINDOW, noisy(np.ones_like, count, seed))) for seed in range(40)]
+        assert sum(flag is not None for flag in flags) <= 4, count
+
+
+def test_what_lies_outside_the_window_is_not_judged() -> None:
+    end = np.arange(0.05, 30, 0.05)
+    inside = (end > 10) & (end <= 20)
+    wild = Steps(end, np.where(inside, 0.05, 0.5 * end), np.ones(len(end)))
+    verdict = judged(WINDOW, wild)
+    assert (verdict.steady, verdict.units) == (True, 100)  # 200 steps in means of two
+
+
+def test_few_steps_are_neither_steady_nor_flagged() -> None:
+    verdict = judged(WINDOW, steps(duration_s=1.0, first_end_s=0.5, count=40))
+    assert (verdict.steady, flag_of(verdict)) == (None, None)
+    assert verdict.reasons == ("10 units, 30 are needed",)

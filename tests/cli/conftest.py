@@ -22,7 +22,7 @@ mixes: {pair: [resnet50-training, bert-base-training]}
 timing: smoke
 blocks: 1
 """
-PID = re.compile(r"\b41943\d\d\b")  # of the stand-in driver: they count up, so a killed run has used some
+PID = re.compile(r"\b4194[3-9]\d\d\b")  # of the stand-in driver: they count up, so a killed run has used some
 
 
 @dataclass

@@ -101,12 +101,25 @@ def test_a_refusal_reaches_the_shell(place):
     assert "did you mean 'mps'" in done.stderr
 
 
+def test_a_dry_run_of_a_paper_tells_the_gpu_hours_and_what_it_can_show(place):
+    done = place.run("--plan", "paper", "--results", place.results, "--device", "simulated", "--dry-run")
+    assert "190 trials in 10 blocks" in done.stdout
+    assert "at most 40 (" in done.stdout
+    assert "20 of the trials (11 %) are controls" in done.stdout
+    shown = [line.split()[-8:] for line in done.stdout.splitlines() if "90 % power" in line]
+    assert shown == [
+        ["1.2", "%", "2.3", "%", "3.5", "%", "5.9", "%"],
+        ["0.5", "%", "1.1", "%", "1.6", "%", "2.7", "%"],
+    ]
+
+
 def test_a_dry_run_prints_the_schedule_and_touches_nothing(place):
     done = place.run("--plan", place.plan, "--results", place.results, "--device", "simulated", "--dry-run")
     before = place.driver_state()
     again = place.run("--plan", "smoke", "--results", place.results, "--device", "simulated", "--dry-run")
     assert (done.returncode, again.returncode) == (0, 0)
     assert "6 trials in 1 blocks" in done.stdout
+    assert "no difference can be shown: that takes 6 blocks" in done.stdout
     assert not place.results.exists()
     assert place.driver_state() == before
 

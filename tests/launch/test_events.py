@@ -192,3 +192,18 @@ def test_an_event_that_breaks_the_protocol_is_a_problem_and_is_not_taken_in(path
     assert problem in events.problems[0]
     assert events == JobEvents(problems=events.problems)
     assert len(events.steps) == len(events.warmup) == 0
+
+
+def test_the_wait_for_data_is_kept_and_what_is_not_told_stays_missing(path):
+    told = {**STEP, "wait_s": [0.25, None]}
+    steps = written(path, HELLO, {**READY, "warmup": {**WARMUP, "wait_s": [0.0, 0.5]}}, STEP, told).steps
+    np.testing.assert_array_equal(steps.wait_s, [np.nan, np.nan, 0.25, np.nan])
+    assert EventLog(path).read().warmup.wait_s.tolist() == [0.0, 0.5]
+    assert EventLog(path).read().problems == []
+
+
+@pytest.mark.parametrize("wait_s", [[0.1], [0.1, 2.0], [-0.1, 0.1], ["0.1", 0.1], [[0.1], 0.1], 0.1])
+def test_a_wait_that_is_no_part_of_its_step_is_a_problem(path, wait_s):
+    events = written(path, HELLO, READY, {**STEP, "wait_s": wait_s})
+    assert "wait" in events.problems[0]
+    assert len(events.steps) == 0

@@ -24,6 +24,7 @@ def test_a_tenant_has_the_granted_environment_and_no_foreign_mps_setting(tenant,
     for name in ("PIPE_DIRECTORY", "ACTIVE_THREAD_PERCENTAGE", "PINNED_DEVICE_MEM_LIMIT", "LOG_DIRECTORY"):
         monkeypatch.setenv(f"CUDA_MPS_{name}", "foreign")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    monkeypatch.setenv("BENCH_SLOWDOWN", "0.5")
     grant = Grant("GPU-1", {"CUDA_MPS_PIPE_DIRECTORY": "/ours", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50"})
     job = tenant("show-surroundings", grant=grant)
     seen = surroundings(job)["environment"]
@@ -33,6 +34,7 @@ def test_a_tenant_has_the_granted_environment_and_no_foreign_mps_setting(tenant,
         "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE": "50",
     }
     assert seen["BENCH_JOB_DIR"] == str(job.folder)
+    assert "BENCH_SLOWDOWN" not in seen
 
 
 def test_a_tenant_runs_on_its_cores_and_the_runner_keeps_its_own(tenant):

@@ -32,6 +32,11 @@ def trial(role=Role.MIX, slot=None, seed=100):
     return Trial("b01-x", 1, MpsEqual(), MIX, role, slot, seed)
 
 
+def test_only_the_positive_control_tells_its_job_to_slow_down(catalog, tmp_path):
+    (slowed,) = make_tenants(trial(Role.SLOWED, 0), GRANTS, catalog, SIMULATED, tmp_path, "run-1")
+    assert slowed.grant == Grant("first", {"BENCH_SLOWDOWN": "0.05"})
+
+
 def test_each_job_gets_its_grant_folder_seed_and_all_parameters(catalog, tmp_path):
     first, second = make_tenants(trial(), GRANTS, catalog, SIMULATED, tmp_path, "run-1")
     assert (first.name, second.name) == ("resnet50-training batch_size=8", "bert-base-training")

@@ -300,7 +300,7 @@ def test_a_plan_is_found_by_preset_or_path(tmp_path, monkeypatch):
     assert find_plan(str(own), "gpu") == own
     assert find_plan("smoke", "gpu").name == "smoke.yaml"
     assert find_plan("smoke", "cpu").name == "smoke.cpu.yaml"
-    with pytest.raises(PlanError, match=r"did you mean 'smoke'\?; presets: selftest, smoke, standard"):
+    with pytest.raises(PlanError, match=r"did you mean 'smoke'\?; presets: paper, selftest, smoke, standard"):
         find_plan("smok", "gpu")
     with pytest.raises(PlanError, match="no such file"):
         find_plan(str(tmp_path), "gpu")
@@ -329,9 +329,11 @@ def test_timings_hold_what_the_design_says():
         "selftest": (1, 3, 6, False),
         "smoke": (2, 3, 5, False),
         "standard": (10, 30, 120, True),
+        "paper": (10, 60, 600, True),
         "switching": (10, 0, 1, True),
     }
     assert [name for name, timing in TIMINGS.items() if timing.measures == "switching"] == ["switching"]
+    assert {name: t.most_blocks for name, t in TIMINGS.items() if t.most_blocks} == {"paper": 40}
 
 
 def test_the_switching_preset_cuts_the_device_for_one_two_and_four_jobs_on_any_board():

@@ -35,6 +35,51 @@ def test_every_block_visits_every_mode_once_and_exclusive_is_implied():
         )
 
 
+def full(**options):
+    return plan_of(**options).model_copy(update={"timing": TIMINGS["standard"]})
+
+
+def controls(schedule):
+    return [t for t in schedule.trials if t.role in (Role.REPEAT, Role.SLOWED)]
+
+
+def test_a_full_plan_repeats_its_reference_in_a_visit_of_its_own_in_every_block():
+    places = Counter()
+    for block in make_schedule(full(blocks=200), 3).blocks:
+        (visit,) = [v for v in block.visits if v.trials[0].role is Role.REPEAT]
+        assert [(t.mode, t.mix) for t in visit.trials] == [(TimeSlicing(), PAIR)]
+        assert len(block.visits) == 6
+        places[block.visits.index(visit)] += 1
+    assert min(places.values()) > 15  # of 33 expected in each place: it is shuffled like any other visit
+
+
+@pytest.mark.parametrize(
+    ("options", "repeated"),
+    [
+        ({"modes": (Mps(), MpsEqual())}, "mps"),
+        ({"modes": (Mig(),)}, "mig"),
+        ({"modes": (AsFound(),)}, "as-found"),
+        ({"modes": (Exclusive(),)}, None),
+    ],
+)
+def test_what_is_repeated_is_the_reference_or_the_only_sharing_mode(options, repeated):
+    again = {t.mode.label for t in controls(make_schedule(full(**options), 3)) if t.role is Role.REPEAT}
+    assert again == ({repeated} if repeated else set())
+
+
+def test_a_full_plan_slows_the_first_job_of_the_first_mix_by_five_percent_once_a_block():
+    for modes, alone in ((MODES, "exclusive"), ((AsFound(),), "as-found")):
+        slowed = [t for t in controls(make_schedule(full(modes=modes), 3)) if t.role is Role.SLOWED]
+        assert [t.block for t in slowed] == [1, 2, 3, 4, 5, 6]
+        assert {(t.mode.label, t.tenants, t.slowdown) for t in slowed} == {(alone, (RESNET.label,), 0.05)}
+    assert all(t.slowdown is None for t in make_schedule(plan_of(), 3).trials)
+
+
+@pytest.mark.parametrize("timing", ["smoke", "selftest", "switching"])
+def test_other_plans_have_no_controls(timing):
+    assert not controls(make_schedule(plan_of().model_copy(update={"timing": TIMINGS[timing]}), 3))
+
+
 def test_exclusive_that_is_also_named_comes_once():
     schedule = make_schedule(plan_of(modes=(Exclusive(), Mps())), 3)
     assert all(len(block.visits) == 2 for block in schedule.blocks)
@@ -155,6 +200,7 @@ def test_ids_of_two_modes_do_not_collide_either():
     plan = plan_of(modes=(Mps(), MpsEqual()), mixes=(PAIR, Mix(name="equal pair", jobs=(BERT, RESNET))))
     seen = ids(plan)
     assert len(set(seen)) == len(seen)
+    assert len(set(ids(full(modes=(Mps(), AsFound()))))) == len(ids(full(modes=(Mps(), AsFound()))))
 
 
 def test_a_cell_has_the_same_name_in_every_block():

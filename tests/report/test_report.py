@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 from synthetic import DEVICE, PLAN, Fate, Recipe, make_run
 
+from bench import report
+from bench.analysis.summary import analyse
 from bench.plan.schedule import Role, Trial
+from bench.report.figures.draw import draw_all
+from bench.report.page import sections
 from bench.report.write import write_report
 from bench.store.record import Status
 from bench.store.run_folder import RunFolder
@@ -18,6 +22,7 @@ from bench.store.run_folder import RunFolder
 LOADS = re.compile(
     r"""<(script|link|img|iframe)[^>]+(src|href)=["']?(https?:)?//|(@import|url\()[^;)]*//""", re.IGNORECASE
 )
+SORTING = (Path(report.__file__).parent / "templates" / "table.js").read_text(encoding="utf-8")
 VOID = {"meta", "img", "br", "link", "hr"}
 FIGURES = {"ratios", "stp_by_mode", "progress_by_job", "throughput_by_job", "step_latency", "telemetry"}
 CONTRAST_COLUMNS = {"mix", "metric", "mode", "baseline", "value", "baseline_value", "ratio"} | {
@@ -34,6 +39,7 @@ class Page(HTMLParser):
         self.tags: set[str] = set()
         self.images: list[dict[str, str | None]] = []
         self.words = ""
+        self.scripts: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -47,7 +53,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open and self.open[-1] != "style":
             self.words += data
 
 
@@ -57,7 +65,7 @@ def read(run: RunFolder) -> Page:
     assert len(html) < 5_000_000
     page = Page(html)
     assert page.open == []
-    assert "script" not in page.tags
+    assert [script.strip() for script in page.scripts] == [SORTING.strip()]  # ours, and nothing of the run in it
     return page
 
 
@@ -85,20 +93,21 @@ def test_the_page_opens_with_the_answer_and_the_warning(page: Page) -> None:
 @pytest.mark.parametrize(
     "word",
     ["Holm", "95 %", "ANTT", "STP", "smallest progress", "blocks", "partition", "interference", "not validated",
-     "read back", "assumed", "Eyerman", "tables/contrasts.csv", "driver version", "580.1", "abc1234", "6 of 6"],
+     "read back", "assumed", "Eyerman", "tables/contrasts.csv", "Twelve rules",
+     "SIGPLAN checklist", "if you care about", "driver version", "580.1", "abc1234", "6 of 6"],
 )  # fmt: skip
 def test_what_a_reviewer_looks_for_is_on_the_page(page: Page, word: str) -> None:
     assert word in page.words
 
 
-def test_every_figure_is_inside_the_page_and_beside_it_as_pdf_and_png(run: RunFolder, page: Page) -> None:
+def test_every_figure_is_inside_the_page_and_beside_it_as_pdf_svg_and_png(run: RunFolder, page: Page) -> None:
     assert len(page.images) == len(FIGURES)
     for image in page.images:
         assert str(image["src"]).startswith("data:image/png;base64,")
         assert "SIMULATED" in str(image["alt"])
     folder = run.report_folder / "figures"
     assert {file.name for file in folder.iterdir()} == {
-        f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png")
+        f"{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "svg")
     }
 
 
@@ -150,6 +159,20 @@ def test_a_measured_standard_run_carries_no_warning(tmp_path: Path) -> None:
     assert "SIMULATED" not in page.words
     assert "SIMULATED" not in str(page.images)
     assert "publishable" not in page.words
+
+
+def test_controls_stand_on_the_first_screen_and_in_their_own_family(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    first_screen = read(run).words.partition("How the modes compare")[0]
+    assert "A/A: time-slicing against itself (STP of the mix “pair”) 1.000" in first_screen
+    assert "Positive control: a tenant slowed by 5 % (resnet50-training alone) is seen as 0.9524" in first_screen
+    rows = list(csv.DictReader((run.report_folder / "tables" / "contrasts.csv").open()))
+    controls = [row for row in rows if row["family"] == "control"]
+    assert [(row["mode"], row["baseline"]) for row in controls] == [
+        ("time-slicing (A/A)", "time-slicing"),
+        ("exclusive (slowed)", "exclusive"),
+    ]
+    assert all(row[column] for row in controls for column in CONTRAST_COLUMNS)
 
 
 def test_smoke_and_cpu_are_said_before_any_number(tmp_path: Path) -> None:
@@ -232,8 +255,61 @@ def test_extreme_names_are_shown_and_do_no_harm(tmp_path: Path) -> None:
 
     run = make_run(tmp_path, Recipe(plan_text=plan, status=status))
     page = read(run)
-    assert not {"b", "script", "iframe"} & page.tags
+    assert not {"b", "iframe"} & page.tags
     for name in EXTREME:
         assert name in page.words
     assert "<script>" not in (run.report_folder / "report.md").read_text()
     assert {row["mix"] for row in rows(run, "contrasts.csv")} == set(EXTREME)
+
+
+def test_every_table_and_figure_names_a_file_with_the_columns_it_came_from(run: RunFolder, page: Page) -> None:
+    comparison = analyse(run)
+    figures = draw_all(comparison, run, run.report_folder / "figures")
+    shown = [table for section in sections(comparison, figures) for table in section.tables]
+    for source in [*(table.source for table in shown), *(drawing.source for drawing, _ in figures.values())]:
+        assert source.columns
+        if source.file.endswith(".csv"):
+            assert set(source.columns) <= set(rows(run, source.file.removeprefix("tables/"))[0]), source
+        else:
+            assert list(run.path.glob(source.file)), source
+
+
+def test_the_decision_stands_before_the_contrasts_with_winners_that_were_shown_only(tmp_path: Path) -> None:
+    words = read(make_run(tmp_path)).words
+    assert words.index("Which mode to take") < words.index("How the modes compare")
+    assert "shown: p < 0.001 against" in words
+
+
+def test_what_is_not_publishable_is_marked_in_every_form(tmp_path: Path) -> None:
+    run = make_run(tmp_path, Recipe(plan_text=PLAN.replace("blocks: 6", "timing: smoke"), simulated=False))
+    read(run)
+    svg = (run.report_folder / "figures" / "ratios.svg").read_text(encoding="utf-8")
+    assert "SMOKE" in svg
+    tex = (run.report_folder / "tables" / "primary-contrasts.tex").read_text(encoding="utf-8")
+    assert r"\caption{{[}SMOKE" in tex
+
+
+def test_letters_without_a_font_are_spelled_in_figures(tmp_path: Path) -> None:
+    run = make_run(tmp_path, Recipe(plan_text=PLAN.replace("pair:", '"\U0001f600x":').replace("6", "1")))
+    assert "\U0001f600x" in read(run).words
+    name = (run.report_folder / "figures" / "stp_by_mode.svg").read_text(encoding="utf-8")
+    assert "\U0001f600" in name or "U+1F600x" in name
+
+
+def item(run: RunFolder, text: str) -> str:
+    """Return the line of a checklist's item in the Markdown report."""
+    write_report(run)
+    lines = (run.report_folder / "report.md").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in lines if line.startswith("|") and text in line]
+    return line
+
+
+def test_the_checklists_follow_the_run(tmp_path: Path) -> None:
+    few = make_run(tmp_path / "few", Recipe(plan_text=PLAN.replace("6", "2")))
+    assert "| no | 2 blocks; with fewer than 6" in item(few, "enough trials")
+    full = make_run(tmp_path / "full", Recipe(simulated=False))
+    assert "| yes | 6 blocks" in item(full, "enough trials")
+    assert "| yes | standard timing" in item(full, "a reasonable platform")
+    broken = make_run(tmp_path / "broken", Recipe(status=lambda trial: (Status.FAILED, "crashed")))
+    assert "| no |" in item(broken, "Upper bounds")
+    assert "failed, with reasons" in item(broken, "What is left out")

@@ -51,6 +51,7 @@ def test_a_plan_about_switching_reports_that_and_compares_nothing(run):
     assert {file.name for file in (folder.report_folder / "figures").iterdir()} == {
         "switching.pdf",
         "switching.png",
+        "switching.svg",
     }
     with (folder.report_folder / "tables" / "switching.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)

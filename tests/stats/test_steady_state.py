@@ -154,3 +154,11 @@ def test_a_trend_is_the_median_of_slopes() -> None:
     assert drift is not None
     assert (drift.slope, drift.low, drift.high) == pytest.approx((0.008, 0.006, 0.01))
     assert drift.relative == pytest.approx(0.0071748879)
+
+
+@pytest.mark.parametrize("noise", [0.0005, 0.002, 0.02])
+@pytest.mark.parametrize("drift", [0.03, 0.05])
+def test_a_drift_is_found_however_quiet_the_steps_are(noise, drift):
+    """Without noise to hide it, a drift correlates neighbours; that alone must not keep it from being judged."""
+    quiet = 1 + noise * np.random.default_rng(5).standard_normal(150)
+    assert judge_window(quiet * np.linspace(1, 1 + drift, 150)).steady is False

@@ -51,6 +51,7 @@ def test_times_are_seconds_after_the_common_start(run, trial_record, corun, tele
     assert tuple(steps.columns) == STEP_COLUMNS
     assert steps[~steps["warmup"]].groupby("slot")["end_s"].apply(list).tolist() == [[1, 2, 3], [1.5, 2.5]]
     assert steps[steps["warmup"]]["end_s"].tolist() == [-1.0, -1.0]
+    assert steps["wait_s"].isna().all()  # nobody told
     samples = run.telemetry(trial_record.id)
     assert samples["time_s"].tolist() == [-1.0, 0.0, 1.0]
     assert samples["power_w"].isna().tolist() == [False, False, True]  # missing stays missing

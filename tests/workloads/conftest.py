@@ -19,6 +19,7 @@ PATIENCE_S = 120.0
 
 STEPS = {"end_s": list, "duration_s": list, "items": list}
 BATCHED = ("step", "request")
+WAIT = "wait_s"  # a fourth column of steps, where the job tells how long each waited for data
 TEXT, NUMBER, OPTIONAL_NUMBER, OPTIONAL_TEXT = str, (int, float), (int, float, type(None)), (str, type(None))
 FIELDS: dict[str, dict[str, Any]] = {
     "hello": {"protocol": int, "pid": int, "libraries": dict},
@@ -49,12 +50,14 @@ FIGURES: dict[str, Any] = {"startup_s": float, "import_s": float, "context_s": f
 def assert_well_formed(event: dict[str, Any]) -> None:
     """Fail unless `event` has exactly the fields of the contract, with their types."""
     fields = {**FIELDS[event["event"]], **(FIGURES if "context_s" in event else {})}
-    assert event.keys() == {"event", "time_s", *fields}, event
+    assert event.keys() - {WAIT} == {"event", "time_s", *fields}, event
     for name, kind in fields.items():
         assert isinstance(event[name], kind), (name, event)
     columns = event["warmup"] if event["event"] == "ready" else event if event["event"] == "step" else None
     if columns:
-        assert {len(columns[name]) for name in STEPS} == {len(columns["end_s"])}, event
+        assert {len(columns[name]) for name in (*STEPS, *columns.keys() & {WAIT})} == {len(columns["end_s"])}, (
+            event
+        )
 
 
 class Tenant:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
@@ -73,6 +74,26 @@ def test_a_whole_life(start_program: Callable[..., Any]) -> None:
     assert set(items) == {4}
 
 
+def test_a_job_told_to_slow_down_makes_each_step_longer_by_just_that_share(
+    start_program: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_SLOWDOWN", "0.05")
+    tenant = start_program("""
+        with open(os.environ["BENCH_JOB_DIR"] + "/work", "w") as work:
+            for _ in job.steps(items=4):
+                began_s = now_s()
+                time.sleep(0.01)
+                print(now_s() - began_s, file=work)
+    """)
+    tenant.await_event("ready")
+    tenant.release(in_s=0.1, for_s=0.7)
+    assert tenant.finish() == 0
+    worked_s = [float(line) for line in (tenant.folder / "work").read_text().split()]
+    ratios = [duration_s / work_s for duration_s, work_s in zip(tenant.steps()[1], worked_s, strict=True)]
+    assert min(ratios) >= 1.05
+    assert statistics.median(ratios) < 1.06, "what it takes to print the time is in there, too"
+
+
 def test_hello_tells_pid_and_the_versions_of_what_is_installed(start_program: Callable[..., Any]) -> None:
     tenant = start_program()
     hello = tenant.await_event("hello")
@@ -112,6 +133,21 @@ def test_peak_memory_is_reported_when_known(start_program: Callable[..., Any]) -
     tenant.await_event("ready")
     tenant.release(in_s=0.0, for_s=0.05)
     assert tenant.await_event("done")["peak_memory_mib"] == 12.5
+
+
+def test_waits_are_told_for_the_steps_that_had_them(start_program: Callable[..., Any]) -> None:
+    tenant = start_program("""
+        for count, _ in enumerate(job.steps()):
+            time.sleep(0.01)
+            if count:
+                job.waited(0.002)
+                job.waited(0.001)
+    """)
+    assert "wait_s" not in tenant.await_event("ready")["warmup"]
+    tenant.release(in_s=0.0, for_s=0.1)
+    assert tenant.finish() == 0
+    (event,) = [event for event in tenant.events() if event["event"] == "step"]
+    assert event["wait_s"] == [None] + [pytest.approx(0.003)] * (len(event["end_s"]) - 1)
 
 
 def test_a_killed_tenant_loses_at_most_one_second(start_program: Callable[..., Any]) -> None:
@@ -273,6 +309,24 @@ def test_a_request_does_not_wait_for_the_next_one_to_be_written(start_program: C
     assert tenant.await_event("request")["status"] == ["ok"]
     tenant.process.send_signal(signal.SIGTERM)
     assert tenant.finish() == 0
+
+
+def test_steps_of_different_sizes_are_written_though_no_other_comes(start_program: Callable[..., Any]) -> None:
+    tenant = start_program("""
+        start_s, _ = job.span()
+        job.step(start_s + 1, 0.5, items=3)
+        job.step(start_s + 2, 0.25, items=1)
+        while not job.asked_to_stop():
+            time.sleep(0.01)
+    """)
+    tenant.await_event("ready")
+    start_s, _ = tenant.release(in_s=0.0, for_s=60.0)
+    step = tenant.await_event("step")
+    tenant.process.send_signal(signal.SIGTERM)
+    assert tenant.finish() == 0
+    assert tenant.steps() == ([start_s + 1, start_s + 2], [0.5, 0.25], [3, 1])
+    assert step["time_s"] < tenant.events()[-1]["time_s"]
+    assert (tenant.events()[-1]["steps"], tenant.events()[-1]["items"]) == (2, 4)
 
 
 def test_without_a_launcher_requests_are_summed_up(

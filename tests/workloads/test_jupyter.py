@@ -40,7 +40,7 @@ def test_cells_are_requests_and_the_one_in_flight_is_finished(
     start_workload: Callable[..., Any], tmp_path: Path
 ) -> None:
     own = notebook(tmp_path / "own.ipynb", "import time", "time.sleep(0.4)")
-    tenant = start_workload("jupyter-notebook", "cpu", notebook=str(own), think_s=0.01)
+    tenant = start_workload("jupyter", "cpu", notebook=str(own), think_s=0.01)
     assert tenant.await_event("identity")["device_name"]
     tenant.await_event("ready")
     start_s, stop_s = tenant.release(in_s=0.0, for_s=1.0)
@@ -59,7 +59,7 @@ def test_cells_are_requests_and_the_one_in_flight_is_finished(
 def test_a_cell_that_raises_in_the_warm_up_ends_the_job(
     start_workload: Callable[..., Any], tmp_path: Path
 ) -> None:
-    tenant = start_workload("jupyter-notebook", "cpu", notebook=str(notebook(tmp_path / "a.ipynb", "1 / 0")))
+    tenant = start_workload("jupyter", "cpu", notebook=str(notebook(tmp_path / "a.ipynb", "1 / 0")))
     assert tenant.finish() == 1
     assert "ZeroDivisionError" in tenant.events()[-1]["message"]
 

@@ -14,12 +14,17 @@ from typing import Any
 
 import pytest
 
+from bench.launch.events import EventLog
 from workloads.torch_device import most
 
 TINY: dict[str, dict[str, object]] = {
     "resnet18-training": {"batch_size": 2, "image_size": 32},
     "resnet50-training": {"batch_size": 2, "image_size": 32, "channels_last": False},
     "bert-base-training": {"batch_size": 2, "sequence_length": 8, "layers": 1, "precision": "bf16"},
+    "resnet152-training": {"batch_size": 2, "image_size": 32},
+    "bert-large-training": {"batch_size": 2, "sequence_length": 8, "layers": 1, "task": "masked-lm"},
+    "gpt2-training": {"batch_size": 2, "sequence_length": 8, "layers": 1},
+    "vit-b16-training": {"batch_size": 2, "image_size": 32, "layers": 1},
     "resnet50-batch-inference": {"batch_size": 2, "image_size": 32},
     "bert-base-batch-inference": {"batch_size": 2, "sequence_length": 8, "layers": 1},
     "first-context": {"batch_size": 2},
@@ -121,6 +126,7 @@ def check_a_life(tenant: Any, *, batch_size: int) -> None:
     assert ends_s[-1] >= stop_s
     assert set(items) == {batch_size}
     assert tenant.events()[-1]["peak_memory_mib"] > 1
+    assert EventLog(tenant.folder / "events.jsonl").read().problems == []
 
 
 @pytest.mark.workloads
@@ -137,14 +143,12 @@ def test_a_training_step_learns(precision: str) -> None:
     inputs = torch.randn(16, 8)
     losses: list[float] = []
 
-    def loss() -> torch.Tensor:
-        value = (model(inputs) - 1).square().mean()
-        losses.append(value.item())
-        return value
+    def loss(batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return (model(batch[0]) - 1).square().mean()
 
     step = TrainingStep(device, torch.optim.SGD(model.parameters(), lr=0.05), loss)
     for _ in range(30):
-        step()
+        losses.append(step([(inputs,)]).item())
     assert losses[-1] < losses[0] / 2
 
 

@@ -15,13 +15,13 @@ from workloads.job import Job
 from workloads.options import add_image_options, add_text_options, workload_parser
 from workloads.torch_device import TorchDevice, installed_libraries
 
-BERTS = ("bert-base",)
-
 
 def option_parser() -> ArgumentParser:
     """Return the program's command line."""
     parser = workload_parser(__doc__, batch_size=32)
-    parser.add_argument("--model", choices=(*models.RESNETS, *BERTS), default="resnet50", help="what to run")
+    parser.add_argument(
+        "--model", choices=(*models.RESNETS, *models.BERTS), default="resnet50", help="what to run"
+    )
     add_image_options(parser)
     add_text_options(parser)
     return parser
@@ -31,7 +31,7 @@ def inference_step(options: Namespace, device: TorchDevice) -> Callable[[], None
     """Build model and batch; return the step that classifies the batch."""
     import torch
 
-    is_text = options.model in BERTS
+    is_text = options.model in models.BERTS
     model = models.bert(options, device) if is_text else models.resnet(options, device)
     model = model.to(device.dtype).eval()
     batch = models.token_ids(options, device) if is_text else models.images(options, device).to(device.dtype)
@@ -48,10 +48,10 @@ def inference_step(options: Namespace, device: TorchDevice) -> Callable[[], None
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the job."""
     options = option_parser().parse_args(arguments)
-    libraries = ["torch", "transformers" if options.model in BERTS else "torchvision"]
+    libraries = ["torch", "transformers" if options.model in models.BERTS else "torchvision"]
     with Job.open(libraries, options.seconds) as job, installed_libraries():
         device = TorchDevice(options)
-        tunes = device.is_cuda and options.model not in BERTS
+        tunes = device.is_cuda and options.model not in models.BERTS
         device.run(job, inference_step(options, device), options, autotune=tunes)
 
 

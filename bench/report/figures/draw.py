@@ -1,12 +1,13 @@
 """All figures of a report, drawn and saved."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 
 from bench.analysis.summary import Comparison
 from bench.report.figures.modes import draw_forest, draw_progress, draw_stp, draw_throughput
 from bench.report.figures.samples import draw_latency, draw_timeline
-from bench.report.figures.style import Drawing, apply_style, looks, mark, save
+from bench.report.figures.style import Drawing, apply_style, close_all, looks, mark, save
 from bench.report.figures.switching import draw_switching
 from bench.report.labels import watermark
 from bench.store.run_folder import RunFolder
@@ -15,11 +16,24 @@ from bench.store.run_folder import RunFolder
 def draw_all(comparison: Comparison, run: RunFolder, folder: Path) -> dict[str, tuple[Drawing, Path]]:
     """Draw every figure that the data allow; return each by name with the path of its PNG."""
     apply_style()
-    drawn = {}
-    for drawing in _drawings(comparison, run):
+    drawings = list(_drawings(comparison, run))
+    for drawing in drawings:
         mark(drawing.figure, watermark(comparison))
-        drawn[drawing.name] = (drawing, save(drawing.figure, folder, drawing.name))
-    return drawn
+    other = get_context("fork").Process(
+        target=_save, args=(drawings[1::2], folder)
+    )  # it has them all at its start
+    other.start()
+    _save(drawings[::2], folder)
+    other.join()
+    if other.exitcode != 0:
+        _save(drawings[1::2], folder)  # here a failure can be told
+    close_all()
+    return {drawing.name: (drawing, folder / f"{drawing.name}.png") for drawing in drawings}
+
+
+def _save(drawings: Sequence[Drawing], folder: Path) -> None:
+    for drawing in drawings:
+        save(drawing.figure, folder, drawing.name)
 
 
 def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:

@@ -16,6 +16,7 @@ from bench.analysis.summary import Comparison
 from bench.plan.model import Mix
 from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, wrapped
 from bench.report.labels import whole
+from bench.report.table import Source
 from bench.stats.interval import Interval, geometric_mean_interval
 
 _SPREAD = 0.16  # half the width over which the blocks of one mode are laid out side by side
@@ -41,6 +42,7 @@ def draw_stp(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "Each small mark is one block, the large one the geometric mean with its 95 % t interval. Taking turns "
         "gives 1; n jobs that do not disturb each other give n.",
         figure,
+        Source("tables/colocation.csv", ("block", "mode", "mix", "stp")),
     )
 
 
@@ -69,6 +71,7 @@ def draw_progress(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "Rate beside the neighbours over the rate alone in the same block: 1 is undisturbed. Geometric mean "
         "with 95 % t interval over blocks.",
         figure,
+        Source("tables/jobs.csv", ("block", "mode", "mix", "tenant", "progress"), "role is mix"),
     )
 
 
@@ -95,6 +98,7 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         f"Items per second of one tenant, alone {whole(comparison)} (solo) and beside its neighbours; small marks "
         "are blocks. Rates of different units are never added.",
         figure,
+        Source("tables/jobs.csv", ("block", "mode", "mix", "job", "unit", "rate"), "role is solo or mix"),
     )
 
 
@@ -121,6 +125,11 @@ def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "Paired log-ratio over blocks, 95 % t interval, not widened for multiplicity; the verdict is after Holm. "
         "Beside each: ratio, interval, blocks, verdict.",
         figure,
+        Source(
+            "tables/contrasts.csv",
+            ("mix", "metric", "mode", "baseline", "ratio", "ci_low", "ci_high", "n_blocks", "verdict"),
+            f"family is {PRIMARY}, trials is {ALL_TRIALS}",
+        ),
     )
 
 

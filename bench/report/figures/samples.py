@@ -18,7 +18,7 @@ from bench.plan.model import Mix
 from bench.plan.schedule import Role
 from bench.report.figures.style import GREY, Drawing, Look, grid, matrix, wrapped
 from bench.report.labels import whole
-from bench.report.table import DASH
+from bench.report.table import DASH, Source
 from bench.store.record import TrialRecord
 from bench.store.run_folder import RunFolder
 
@@ -61,6 +61,9 @@ def draw_latency(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "The line is the median over blocks of each percentile, the band spans all blocks; percentiles that too "
         f"few steps bound are left out. Solo is the job alone {whole(comparison)}.",
         figure,
+        Source(
+            "trials/*/steps.parquet", ("slot", "warmup", "end_s", "duration_s"), "not warmup, ended in the window"
+        ),
     )
 
 
@@ -142,6 +145,7 @@ def draw_timeline(comparison: Comparison, run: RunFolder, look: dict[str, Look])
         "What the device did during one trial of each mode",
         f"The trial of median STP of each mode in its first mix; the window is shaded. {ids}",
         _without_empty_limits(figure),
+        Source("trials/*/telemetry.parquet", ("time_s", *(name for name, _ in CHANNELS)), "of the trials named"),
     )
 
 

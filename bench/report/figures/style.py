@@ -1,9 +1,9 @@
 """How every figure looks: one colour and marker per mode, sizes for a column of print, watermark, saving."""
 
 import textwrap
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,23 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from bench.report.table import Source
 
 COLUMN_IN, PAGE_IN = 3.4, 7.0
 """Widths of one column and of a page of print, inches."""
 PNG_DPI = 150
 GREY = "#595959"
+WIDE_FONTS = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+    "Droid Sans Fallback", "IPAexGothic", "Arial Unicode MS", "Hiragino Sans", "PingFang SC", "Yu Gothic",
+    "Microsoft YaHei",
+)  # fmt: skip
+"""Fonts with the letters of other scripts, where one is installed; matplotlib itself brings none."""
 
 # Okabe & Ito (2008), "Color Universal Design": told apart with every common form of colour blindness.
 _COLOURS = {
@@ -52,6 +61,7 @@ class Drawing:
     title: str
     caption: str
     figure: Figure
+    source: Source
 
     @property
     def width_in(self) -> float:
@@ -73,6 +83,7 @@ def apply_style() -> None:
     sns.set_theme(context="paper", style="whitegrid", palette="colorblind")
     mpl.rcParams.update(
         {
+            "font.family": _families(),
             "font.size": 7.5,
             "axes.titlesize": 8,
             "axes.labelsize": 7.5,
@@ -83,6 +94,8 @@ def apply_style() -> None:
             "grid.linewidth": 0.4,
             "lines.linewidth": 1.2,
             "pdf.fonttype": 42,
+            "svg.fonttype": "none",  # text stays text: smaller files, and letters that can be searched
+            "svg.hashsalt": "report",  # the same names inside whenever rebuilt
             "text.parse_math": False,
             "figure.constrained_layout.use": False,
         }
@@ -113,11 +126,36 @@ def matrix(rows: int, columns: int, height_in: float) -> tuple[Figure, Any]:
 
 
 def wrapped(text: str, width: int = 26, lines: int = 3) -> str:
-    """Return a label broken into short lines; what does not fit ends in an ellipsis."""
-    broken = textwrap.wrap(text, width)
+    """Return a label that can be drawn, in short lines; what does not fit ends in an ellipsis."""
+    broken = textwrap.wrap(drawable(text), width)
     if len(broken) > lines:
         broken = [*broken[: lines - 1], f"{broken[lines - 1][: width - 1]}…"]
     return "\n".join(broken)
+
+
+def drawable(text: str) -> str:
+    """Return a text whose letters all have a shape: one that no installed font has is spelled U+6DF7.
+
+    A machine with one of WIDE_FONTS draws the letter itself; tables and page hold the whole name everywhere.
+    """
+    if text.isascii():
+        return text
+    known = _letters(tuple(mpl.rcParams["font.family"]))
+    return "".join(
+        letter if letter.isspace() or ord(letter) in known else f"U+{ord(letter):04X}" for letter in text
+    )
+
+
+@cache
+def _letters(families: tuple[str, ...]) -> frozenset[int]:
+    paths = {font_manager.findfont(family) for family in families}
+    return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
+
+
+def _families() -> list[str]:
+    """Return the font of all figures, then those for other scripts that this machine has."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in WIDE_FONTS if name in installed)]
 
 
 def mark(figure: Figure, words: str | None) -> None:
@@ -131,15 +169,14 @@ def mark(figure: Figure, words: str | None) -> None:
         )  # fmt: skip
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Write NAME.pdf and NAME.png, without dates inside; return the PNG.
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write NAME.pdf, NAME.svg and NAME.png, without dates inside."""
+    ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
 
-    A letter that the font lacks is drawn as a box, without a warning: tables and page hold the whole name.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
-        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
-        figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
-    plt.close(figure)
-    return folder / f"{name}.png"
+
+def close_all() -> None:
+    """Free what figures hold."""
+    plt.close("all")

@@ -7,6 +7,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from bench.analysis.summary import Comparison
 from bench.analysis.switching import SwitchingTime
 from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, wrapped
+from bench.report.table import Source
 
 _SPREAD = 0.22  # half the height over which the blocks of one line are laid out
 
@@ -34,6 +35,9 @@ def draw_switching(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "What switching costs",
         "Each small mark is one block, the large one the arithmetic mean with its 95 % t interval.",
         figure,
+        Source(
+            "visits/*.json", ("block", "mode", "enter_s", "leave_s", "calls"), "and identity of first-context jobs"
+        ),
     )
 
 

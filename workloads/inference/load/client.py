@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,19 +26,20 @@ from workloads.inference.load.wire import OK, Request
 from workloads.job import Job, now_s
 
 RETRY_S = 0.1
+Pool = Callable[[Target, bytes, int, float], HttpPool]
 NOTICE_S = 0.2  # from naming the start to the start: arrivals are made meanwhile
 
 
 class Client:
     """A pool of connections to a server, and the load that goes through it."""
 
-    def __init__(self, options: Namespace, folder: Path) -> None:
+    def __init__(self, options: Namespace, folder: Path, pool: Pool = HttpPool) -> None:
         self._options = options
         try:
             target, message = _request(options, folder)
         except (OSError, ValueError) as error:
             sys.exit(str(error))
-        self._pool = HttpPool(target, message, connections(options), options.timeout_s)
+        self._pool = pool(target, message, connections(options), options.timeout_s)
 
     def close(self) -> None:
         """Close all connections."""
@@ -64,13 +65,13 @@ class Client:
         stop_s = counts_s + self._options.seconds
         return self._run(start_s, counts_s, stop_s, self._scenario(start_s, stop_s))
 
-    def as_tenant(self, job: Job) -> Run:
-        """Run the scenario between the launcher's instants, each request an event."""
+    def as_tenant(self, job: Job, details: Callable[[Run], Mapping[str, Any]] = lambda _: {}) -> Run:
+        """Run the scenario between the launcher's instants, each request an event; `details` go with the load."""
         start_s, stop_s = job.span()
         scenario = self._scenario(start_s, stop_s)
         run = self._run(start_s, start_s, stop_s, scenario, job)
         planned = scenario.planned if isinstance(scenario, OpenLoop) else None
-        job.load(planned, run.cpu_s, **how_made(self._options))
+        job.load(planned, run.cpu_s, **how_made(self._options), **details(run))
         return run
 
     def search_max_rate(self) -> MaxRate:
@@ -121,7 +122,8 @@ class Client:
         def record(request: Request) -> None:
             log.append(request)
             if job:
-                job.request(request.scheduled_s, request.sent_s, request.done_s, request.status, options.items)
+                items = options.items if request.items is None else request.items
+                job.request(request.scheduled_s, request.sent_s, request.done_s, request.status, items)
 
         began_s = time.process_time()
         with _no_garbage_collection():

@@ -30,16 +30,19 @@ class Connection:
 
     __slots__ = ("has_served", "reader", "request", "socket", "unsent")
 
-    def __init__(self) -> None:
+    def __init__(self, reader: ReplyReader) -> None:
         self.socket: socket.socket | None = None
         self.request: Request | None = None
-        self.reader = ReplyReader()
+        self.reader = reader
         self.unsent = memoryview(b"")
         self.has_served = False
 
 
 class HttpPool:
-    """The wire to a real server (`load.wire.Wire`). What goes wrong with a request is its status, never raised."""
+    """The wire to a real server (`load.wire.Wire`). What goes wrong with a request is its status, never raised.
+
+    Who sends different messages, or reads replies, overrides `message`, `reader` and `read`.
+    """
 
     def __init__(self, target: Target, message: bytes, connections: int, timeout_s: float) -> None:
         self._target = target
@@ -50,7 +53,7 @@ class HttpPool:
         self._in_flight: dict[Request, Connection] = {}  # in the order of sending
         self._ended: list[Request] = []
         # First in, first out: every connection has its turn, so that a server's idle timeout closes few of them.
-        self._free = deque(Connection() for _ in range(connections))
+        self._free = deque(Connection(self.reader()) for _ in range(connections))
         _allow_files(connections + SPARE_FILES)
 
     def open(self) -> None:
@@ -64,6 +67,17 @@ class HttpPool:
         for connection in (*self._free, *self._in_flight.values()):
             self._disconnect(connection)
         self._epoll.close()
+
+    def message(self) -> memoryview:
+        """Return the bytes of the next request."""
+        return self._message
+
+    def reader(self) -> ReplyReader:
+        """Return a reader for the replies of one connection."""
+        return ReplyReader()
+
+    def read(self, request: Request, reader: ReplyReader) -> None:
+        """Take in what the reader found in the reply to a request that has ended; here, do nothing."""
 
     @property
     def free(self) -> bool:
@@ -83,7 +97,7 @@ class HttpPool:
             if connection.socket is None:
                 self._connect(connection)
             request.sent_s = now_s()
-            self._write(connection, self._message)
+            self._write(connection, self.message())
         except OSError as error:
             is_refused = request.sent_s is None or isinstance(error, ConnectionRefusedError)
             self._lose(connection, REFUSED if is_refused else CLOSED)
@@ -186,6 +200,7 @@ class HttpPool:
         request = connection.request
         assert request is not None
         request.end(now_s(), status)
+        self.read(request, connection.reader)
         self._ended.append(request)
         del self._in_flight[request]
         connection.request = None

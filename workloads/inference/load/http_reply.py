@@ -1,4 +1,7 @@
-"""Finding the end of an HTTP/1.1 reply. Bodies are counted and thrown away, so a huge one costs no memory."""
+"""Finding the end of an HTTP/1.1 reply. Bodies are counted and thrown away, so a huge one costs no memory.
+
+Who wants to see a body as it comes overrides `ReplyReader.body`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ class BadReplyError(Exception):
 class ReplyReader:
     """Takes in the bytes of one reply, in whatever pieces they come."""
 
-    __slots__ = ("_buffer", "_left", "_read", "closes", "status")
+    __slots__ = ("_buffer", "_frame", "_left", "_read", "closes", "status")
 
     def __init__(self) -> None:
         self.expect()
@@ -25,6 +28,7 @@ class ReplyReader:
         self.closes = False  # whether the server, or the framing, ends the connection with this reply
         self._buffer = b""
         self._left = 0
+        self._frame = 0  # bytes at the end of what is left that are framing, not body
         self._read: Callable[[], bool] = self._head
 
     def feed(self, data: bytes) -> bool:
@@ -39,6 +43,9 @@ class ReplyReader:
     def feed_end(self) -> bool:
         """Take in the end of the stream and tell whether that makes the reply whole."""
         return self._read in (self._end, self._until_close)
+
+    def body(self, data: bytes) -> None:
+        """Take in a piece of the body; here, do nothing."""
 
     # Each of these reads one part from the buffer and says whether there may be more to read.
 
@@ -77,7 +84,8 @@ class ReplyReader:
         if line is None:
             return False
         size = _number(line.partition(b";")[0].strip(), 16)
-        self._left = size + 2  # with the line's end that follows the data
+        self._frame = 2  # the line's end that follows the data
+        self._left = size + self._frame
         self._read = self._chunk if size else self._trailer
         return True
 
@@ -94,6 +102,7 @@ class ReplyReader:
         return bool(line)
 
     def _until_close(self) -> bool:
+        self.body(self._buffer)
         self._buffer = b""
         return False
 
@@ -103,6 +112,7 @@ class ReplyReader:
     def _skip(self) -> bool:
         """Throw away what has come of the part that is `_left`; tell whether that was all of it."""
         have = len(self._buffer)
+        self.body(self._buffer[: max(self._left - self._frame, 0)])
         self._buffer = self._buffer[self._left :]
         self._left = max(self._left - have, 0)
         return not self._left

@@ -39,7 +39,11 @@ def option_parser(description: str | None = None) -> ArgumentParser:
 
 def parse(arguments: Sequence[str] | None, description: str | None) -> Namespace:
     """Return the options, which fit together; exits with a message where they do not."""
-    parser = option_parser(description)
+    return checked(option_parser(description), arguments)
+
+
+def checked(parser: ArgumentParser, arguments: Sequence[str] | None) -> Namespace:
+    """Return what a parser with these options, and maybe more, makes of the arguments."""
     options = parser.parse_args(arguments)
     if options.arrivals == TRACE and options.trace is None:
         parser.error("--arrivals trace needs --trace FILE")

@@ -14,8 +14,8 @@ def summary_text(summary: Mapping[str, Any]) -> str:
     lines = [
         f"{summary['scenario']}: {summary['requests']} requests in {summary['window_s']:.4g} s ({counts})",
         f"  rate        {_rate(summary['offered_per_s'])} sent, {_rate(summary['completed_per_s'])} answered well",
-        f"  latency     {_distribution(summary['latency_ms'])}",
-        f"  send lag    {_distribution(summary['send_lag_ms'])}",
+        f"  latency     {distribution_text(summary['latency_ms'])}",
+        f"  send lag    {distribution_text(summary['send_lag_ms'])}",
         *_promise(summary),
         *_mlperf(summary["mlperf"]),
         *(_gate(gate) for gate in summary["gates"]),
@@ -39,7 +39,8 @@ def search_text(found: MaxRate, slo_ms: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _distribution(numbers: Mapping[str, float | None]) -> str:
+def distribution_text(numbers: Mapping[str, float | None]) -> str:
+    """Return mean, percentiles and maximum (ms) on one line."""
     told = (f"{name.replace('_', '.')} {_ms(value)}" for name, value in numbers.items())
     return "  ".join(told) + "  (ms)"
 

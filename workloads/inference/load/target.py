@@ -31,7 +31,7 @@ class Target:
         if url.startswith("unix:"):
             name, _, path = url.removeprefix("unix:").partition(":/")
             socket_path = folder / ("/" + name.lstrip("/") if name.startswith("/") else name)
-            return cls(url, socket.AF_UNIX, _short(socket_path), "localhost", "/" + path)
+            return cls(url, socket.AF_UNIX, unix_address(socket_path), "localhost", "/" + path)
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"--url {url}: must be http://HOST:PORT/PATH or unix:SOCKET:/PATH")
@@ -47,8 +47,8 @@ class Target:
         return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
 
 
-def _short(path: Path) -> str:
-    """Return a name of the socket that fits the kernel's limit: job folders can lie deep."""
+def unix_address(path: Path) -> str:
+    """Return a name for the socket that fits the kernel's limit: job folders can lie deep."""
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
         return str(path)
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)  # stays open as long as the process lives

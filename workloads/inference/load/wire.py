@@ -26,13 +26,14 @@ class Request:
     cannot hide its stall by holding up the client (coordinated omission).
     """
 
-    __slots__ = ("done_s", "scheduled_s", "sent_s", "status")
+    __slots__ = ("done_s", "items", "scheduled_s", "sent_s", "status")
 
     def __init__(self, scheduled_s: float) -> None:
         self.scheduled_s = scheduled_s
         self.sent_s: float | None = None
         self.done_s = scheduled_s
         self.status = ""
+        self.items: int | None = None  # the work in the reply, where the reply tells
 
     def end(self, done_s: float, status: str) -> None:
         """Say when and how it ended."""

@@ -1,0 +1,51 @@
+"""What a plan will take and what it can show, told before anything runs."""
+
+from collections.abc import Iterator, Sequence
+
+from bench.plan.schedule import Role, Schedule
+
+SPREADS = (0.01, 0.02, 0.03, 0.05)
+"""Standard deviations of log-ratios between blocks to make the table for; a run's own is known afterwards."""
+
+
+def expectations(schedule: Schedule, decided: bool) -> Iterator[str]:
+    """Yield lines on time, controls and, where modes are compared, power.
+
+    `decided` says that a pilot has been measured, so that the schedule is the whole one.
+    """
+    timing = schedule.timing
+    most = None if decided or (timing.most_blocks or 0) <= len(schedule.blocks) else timing.most_blocks
+    yield from _times(schedule, most)
+    if timing.measures == "sharing":
+        yield from _power([len(schedule.blocks), *([most] if most else [])])
+
+
+def _times(schedule: Schedule, most: int | None) -> Iterator[str]:
+    timing, blocks = schedule.timing, len(schedule.blocks)
+    measured_h, total_h = schedule.measured_s / 3600, (schedule.measured_s + schedule.start_up_s) / 3600
+    yield (
+        f"{len(schedule.trials)} trials in {blocks} blocks, {timing.settle_s:g} s to settle and "
+        f"{timing.window_s:g} s of window each: {measured_h:.2f} h of measuring;"
+    )
+    yield f"with starting jobs and switching modes, as assumed for a real GPU, about {total_h:.1f} GPU hours"
+    if most:
+        longest = f"at most {most} ({total_h / blocks * most:.1f} GPU hours)"
+        yield f"this is the pilot: it decides how many blocks there are in all, {longest}"
+    if controls := sum(trial.role in (Role.REPEAT, Role.SLOWED) for trial in schedule.trials):
+        share = 100 * controls / len(schedule.trials)
+        yield f"{controls} of the trials ({share:.0f} %) are controls: A/A and a tenant slowed by a known share"
+
+
+def _power(numbers: Sequence[int]) -> Iterator[str]:
+    """Yield the smallest differences that so many blocks show with 90 % power, before Holm's correction."""
+    from bench.stats.planning import visible_ratio  # noqa: PLC0415 - scipy takes half a second
+    from bench.stats.verdict import MIN_BLOCKS  # noqa: PLC0415
+
+    if max(numbers) < MIN_BLOCKS:
+        yield f"no difference can be shown: that takes {MIN_BLOCKS} blocks"
+        return
+    yield f"standard deviation of a ratio between blocks:  {'  '.join(f'{100 * sd:>5g} %' for sd in SPREADS)}"
+    for n in (number for number in numbers if number >= MIN_BLOCKS):
+        seen = [visible_ratio(n, sd) for sd in SPREADS]
+        cells = "  ".join("   none" if ratio is None else f"{100 * (ratio - 1):>5.1f} %" for ratio in seen)
+        yield f"{n:>3} blocks show, with 90 % power, a difference of: {cells}"

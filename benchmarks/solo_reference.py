@@ -1,0 +1,179 @@
+"""How fast a workload is beside a plain loop around its library: `python benchmarks/solo_reference.py --help`.
+
+Steps alternate in the order A, B, B, A (A: the workload's own step, as `Job` drives it; B: a loop as the docs of
+its library write it), so that whatever else the machine does meets both. Printed for each workload: the ratio of
+speeds (1: as fast as the plain loop) with its 95 % interval over rounds, from the t distribution of log-ratios. At
+least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
+"""
+
+import argparse
+import importlib
+import math
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is there, as TorchDevice does on a CPU
+
+import torch
+from scipy import stats
+from torch import nn
+
+from bench.launch.contract import Tenant
+from bench.modes.contract import Grant
+from bench.plan.catalog import EXTRA, Workload, load_catalog
+from workloads import models
+from workloads.inference.batch_inference import BERTS, inference_step
+from workloads.torch_device import TorchDevice
+from workloads.training.trainer import Trainer
+
+TARGET = 0.95
+Step = Callable[[], None]
+
+
+def main() -> int:
+    """Compare the workloads named, or all; 0 where each reaches the target."""
+    known = {name: each for name, each in load_catalog().items() if each.install == EXTRA and each.whole_gpus == 1}
+    known = {name: each for name, each in known.items() if _reference(each)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=[*known], help="workloads of the catalog (default: all)")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="where to work (default: cuda)")
+    parser.add_argument("--rounds", type=int, default=6, help="estimates of the ratio (default: 6)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="how long a round lasts (default: 8)")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="compare CPU seconds of all threads, for a busy machine (CPU only)"
+    )
+    options = parser.parse_args()
+    reached = [compare(known[name], options) for name in options.names]
+    return 0 if all(reached) else 1
+
+
+def compare(workload: Workload, options: argparse.Namespace) -> bool:
+    """Measure one workload and print its line; whether it reaches the target."""
+    _warm_up, *log_ratios = _rounds(workload, options)
+    mean = statistics.fmean(log_ratios)
+    error = statistics.stdev(log_ratios) / math.sqrt(len(log_ratios))
+    half = float(stats.t.ppf(0.975, len(log_ratios) - 1)) * error
+    low, ratio, high = (math.exp(value) for value in (mean - half, mean, mean + half))
+    print(f"{workload.name}: {ratio:.3f} of the plain loop, 95 % interval {low:.3f} to {high:.3f}", flush=True)
+    return ratio >= TARGET
+
+
+def _rounds(workload: Workload, options: argparse.Namespace) -> Iterator[float]:
+    """Yield the logarithm of workload's speed over reference's in each round, the first of which warms up."""
+    own, plain, device = _steps(workload, options.device)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    for _ in range(1 + options.rounds):
+        spent: tuple[list[float], list[float]] = [], []
+        stop = time.perf_counter() + options.seconds
+        while not spent[1] or time.perf_counter() < stop:
+            for which in (0, 1, 1, 0):
+                spent[which].append(_duration_s((own, plain)[which], device, clock))
+        yield math.log(statistics.median(spent[1]) / statistics.median(spent[0]))
+
+
+def _duration_s(step: Step, device: TorchDevice, clock: Callable[[], float]) -> float:
+    """Return how long a step takes that ends with the device idle, as those of a job do."""
+    began = clock()
+    step()
+    device.synchronize()
+    return clock() - began
+
+
+def _steps(workload: Workload, on: str) -> tuple[Step, Step, TorchDevice]:
+    module = importlib.import_module(workload.module)
+    options = module.option_parser().parse_args(_arguments(workload, on))
+    device = TorchDevice(options)
+    if workload.kind == "inference":
+        own: Step = inference_step(options, device)
+    else:
+        own = Trainer(module.make_task(options, device), options, device, lambda _wait_s: None)
+    return own, _reference(workload)(options, device), device
+
+
+def _arguments(workload: Workload, device: str) -> tuple[str, ...]:
+    """Return the arguments that a launcher would give."""
+    return Tenant(
+        name=workload.name, job=workload.name, workload=workload, parameters=workload.parameters_on(device),
+        seed=1, device="cpu" if device == "cpu" else "cuda", grant=Grant(None), folder=Path(), cpus=None,
+        memory_gb=workload.resources.memory_gb, run_id="",
+    ).arguments  # fmt: skip
+
+
+Reference = Callable[[argparse.Namespace, TorchDevice], Step]
+
+
+def _reference(workload: Workload) -> Reference | None:
+    return REFERENCES.get(workload.module.rpartition(".")[2])
+
+
+def plain_vision(options: argparse.Namespace, device: TorchDevice) -> Step:
+    """Return torchvision's way: criterion on the model's output, SGD with momentum or AdamW."""
+    is_vit = not hasattr(options, "model")
+    model = (models.vit if is_vit else models.resnet)(options, device).train()
+    images = models.images(options, device)
+    target = models.integers(models.IMAGE_CLASSES, (options.batch_size,), device)
+    criterion = nn.CrossEntropyLoss()
+    optimizer = (
+        torch.optim.AdamW(model.parameters(), lr=5e-5)
+        if is_vit
+        else torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    )
+    return _plain_loop(optimizer, options, device, lambda: criterion(model(images), target))
+
+
+def plain_text(options: argparse.Namespace, device: TorchDevice) -> Step:
+    """Return transformers' way: the model computes its own loss from the labels; AdamW."""
+    is_bert = hasattr(options, "task")
+    model = (models.bert if is_bert else models.gpt2)(options, device).train()
+    below = models.VOCABULARY if is_bert else models.GPT2_VOCABULARY
+    tokens = models.integers(below, (options.batch_size, options.sequence_length), device)
+    labels = models.integers(models.TEXT_LABELS, (options.batch_size,), device) if is_bert else tokens
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-5)
+    return _plain_loop(optimizer, options, device, lambda: model(input_ids=tokens, labels=labels).loss)
+
+
+def _plain_loop(
+    optimizer: torch.optim.Optimizer, options: argparse.Namespace, device: TorchDevice,
+    loss_of: Callable[[], torch.Tensor],
+) -> Step:  # fmt: skip
+    kind, mixed = device.torch_device.type, options.precision != "fp32"
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=mixed):
+            loss = loss_of()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def plain_inference(options: argparse.Namespace, device: TorchDevice) -> Step:
+    """Return the libraries' way: the model in eval mode, without gradients, classes to the host."""
+    is_text = options.model in BERTS
+    model = (models.bert if is_text else models.resnet)(options, device).to(device.dtype).eval()
+    batch = models.token_ids(options, device) if is_text else models.images(options, device).to(device.dtype)
+
+    @torch.no_grad()
+    def step() -> None:
+        output = model(batch)
+        (output.logits if is_text else output).argmax(-1).cpu()
+
+    return step
+
+
+REFERENCES: dict[str, Reference] = {
+    "resnet_training": plain_vision,
+    "vit_training": plain_vision,
+    "bert_training": plain_text,
+    "gpt2_training": plain_text,
+    "batch_inference": plain_inference,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())
