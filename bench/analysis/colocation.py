@@ -11,20 +11,26 @@ from math import inf
 
 from bench.analysis.metrics import (
     ANTT,
+    ATTAINMENT,
+    CLOSED_METRICS,
     ENERGY,
+    ERRORS,
+    GOODPUT,
     ISOLATION,
     JAIN,
     LATENCY_P50,
     LATENCY_P99,
+    OFFERED,
     RATE,
     SMALLEST,
     STP,
     TAIL,
 )
 from bench.analysis.reading import Reading, first_reason
+from bench.analysis.requests import NO_REQUEST
 from bench.analysis.trials import JobMeasure, TenantMeasure, TrialMeasure
 from bench.plan.mode import Exclusive
-from bench.plan.model import Mix
+from bench.plan.model import Job, Mix
 from bench.plan.schedule import Role, share_of
 from bench.stats.colocation import (
     SlowdownSplit,
@@ -37,6 +43,7 @@ from bench.stats.colocation import (
 )
 
 EXCLUSIVE = Exclusive().label
+NO_PROGRESS = "no job of this mix works in a closed loop: at the rate of its users a job's progress is 1"
 
 Quantity = tuple[str, str]
 """Name of a metric, and the label of the job it is of (empty for the mix as a whole)."""
@@ -135,7 +142,7 @@ class _Progress:
         return tuple(value for job in self.jobs if (value := job.progress.value) is not None)
 
     def readings(self) -> dict[Quantity, Reading]:
-        reason = first_reason(job.progress for job in self.jobs)
+        reason = first_reason(job.progress for job in self.jobs) if self.jobs else NO_PROGRESS
         if reason is not None:
             return {(m.name, ""): Reading.absent(reason) for m in (STP, ANTT, SMALLEST, JAIN)}
         turnaround = antt(self.values)
@@ -168,7 +175,7 @@ def repeated_cells(trials: Iterable[TrialMeasure]) -> tuple[BlockCell, ...]:
 def _shared(trial: TrialMeasure, alone: Alone) -> BlockCell:
     record = trial.record
     mix = Mix(name=record.mix, jobs=record.mix_jobs)
-    jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants)
+    jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants if tenant.closed)
     readings = _Progress(jobs).readings()
     readings[ENERGY.name, ""] = _energy(trial.mean_power_w, readings[STP.name, ""])
     readings[ISOLATION.name, ""] = _worst([job.isolation for job in jobs], min)
@@ -197,24 +204,36 @@ def _job_progress(trial: TrialMeasure, mix: Mix, measured: TenantMeasure, alone:
 def _taking_turns(block: int, mix: Mix, alone: Alone) -> BlockCell | None:
     """Derive the exclusive arm of a mix from solo trials; None where one of them is missing.
 
-    Programs that do not report their work take no turns: how long one would have to be is not known.
+    Only jobs in a closed loop take turns: users do not wait for one, and what does not report its work has none.
     """
     telling = [(name, job) for name, job in zip(mix.tenants, mix.jobs, strict=True) if not job.is_silent]
-    solos = [alone.solo(block, job.label) for _, job in telling]
-    trials = [trial for trial in solos if trial is not None and trial.tenants[0].rate > 0]
-    n = len(telling)
-    if len(trials) < n or not telling:
+    solos = [(name, job, alone.solo(block, job.label)) for name, job in telling]
+    trials = [(name, job, trial) for name, job, trial in solos if trial and _is_base(job, trial)]
+    if len(trials) < len(telling) or not telling:
         return None
-    jobs = tuple(_turn(name, trial.tenants[0], n) for (name, _), trial in zip(telling, trials, strict=True))
-    turns: dict[Quantity, Reading] = {
-        (metric.name, ""): Reading(value)
-        for metric, value in ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0), (ISOLATION, 1.0))
-    }
-    turns[TAIL.name, ""] = _worst([_inflation(trial.jobs[0], trial) for trial in trials], max)
-    turns[ENERGY.name, ""] = _mean([trial.mean_power_w for trial in trials])
-    for trial in trials:
-        turns |= _job_readings(trial.jobs[0], n)
+    closed = [(name, trial) for name, job, trial in trials if job.takes_turns]
+    jobs = tuple(_turn(name, trial.tenants[0], mix.turns) for name, trial in closed)
+    turns = _turns_of(closed)
+    turns[TAIL.name, ""] = _worst([_inflation(trial.jobs[0], trial) for _, _, trial in trials], max)
+    for _, job, trial in trials:
+        turns |= _job_readings(trial.jobs[0], mix.turns if job.takes_turns else 1)
     return BlockCell(block, EXCLUSIVE, mix.name, None, jobs, turns)
+
+
+def _is_base(job: Job, solo: TrialMeasure) -> bool:
+    """Whether a solo trial can be held against: a rate of zero cannot, but users may have sent nothing."""
+    return not job.takes_turns or solo.tenants[0].rate > 0
+
+
+def _turns_of(closed: list[tuple[str, TrialMeasure]]) -> dict[Quantity, Reading]:
+    """Return what a mix of so many jobs in a closed loop has by definition when they take turns."""
+    n = len(closed)
+    if not n:
+        return {(metric.name, ""): Reading.absent(NO_PROGRESS) for metric in CLOSED_METRICS}
+    known = ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0), (ISOLATION, 1.0))
+    turns: dict[Quantity, Reading] = {(metric.name, ""): Reading(value) for metric, value in known}
+    turns[ENERGY.name, ""] = _mean([trial.mean_power_w for _, trial in closed])
+    return turns
 
 
 def _turn(name: str, alone: TenantMeasure, n: int) -> JobProgress:
@@ -222,11 +241,21 @@ def _turn(name: str, alone: TenantMeasure, n: int) -> JobProgress:
 
 
 def _job_readings(job: JobMeasure, turns: int) -> dict[Quantity, Reading]:
-    return {
-        (RATE.name, job.job): Reading(job.rate / turns),
-        (LATENCY_P50.name, job.job): job.latency.reading(0.5),
-        (LATENCY_P99.name, job.job): job.latency.reading(0.99),
+    got = job.service
+    idle = got is not None and not got.offered_per_s.value
+    readings = {
+        RATE: Reading.absent(NO_REQUEST) if idle else Reading(job.rate / turns),
+        LATENCY_P50: job.latency.reading(0.5),
+        LATENCY_P99: job.latency.reading(0.99),
     }
+    if got is not None:
+        readings |= {
+            GOODPUT: got.goodput_per_s,
+            ATTAINMENT: got.attainment,
+            OFFERED: got.offered_per_s,
+            ERRORS: got.errors,
+        }
+    return {(metric.name, job.job): reading for metric, reading in readings.items()}
 
 
 def _energy(power_w: Reading, throughput: Reading) -> Reading:
@@ -247,8 +276,8 @@ def _inflation(job: JobMeasure, solo: TrialMeasure | None) -> Reading:
 
 
 def _worst(readings: list[Reading], pick: Callable[[list[float]], float]) -> Reading:
-    """Return the job that fares worst; nothing where one of them could not be measured."""
-    reason = first_reason(readings)
+    """Return the job that fares worst; nothing where one of them, or none at all, could be measured."""
+    reason = first_reason(readings) if readings else NO_PROGRESS
     return Reading.absent(reason) if reason else Reading(pick([each.value or 0 for each in readings]))
 
 

@@ -273,9 +273,18 @@ def _fault(job: _Running, events: JobEvents, window: Window | None) -> str | Non
         return None
     if job.told_to_end:
         return "ended because another job of the trial was lost"
+    if job.tenant.workload.reports == "requests":
+        return _request_fault(events, window)
     if not len(events.steps) or events.steps.end_s[-1] < window.stop_s:
         return "ended before the window did"
     return None
+
+
+def _request_fault(events: JobEvents, window: Window) -> str | None:
+    """Judge a job of requests: it goes on until the stop, and reports all that it scheduled."""
+    if events.done is None or events.done["time_s"] < window.stop_s:
+        return "ended before the window did"
+    return events.request_problem(window.start_s, window.stop_s)
 
 
 def _last_words(log_file: Path, lines: int = 5) -> str:

@@ -223,7 +223,8 @@ class _Reader:
             self._say(place, f"unknown workload {shown(name)}{hint}; known: {listed(self.catalog)}")
             return Job(workload="unknown"), counts
         parameters = {key: value for key, value in options.items() if key not in ("workload", "count")}
-        return Job(workload=name, parameters=self._parameters(name, parameters, place)), counts
+        known = self._parameters(name, parameters, place)
+        return Job(workload=name, parameters=known, serves_users=self.catalog[name].reports == "requests"), counts
 
     def _own_job(self, options: Mapping[Any, Any], place: str) -> Job:
         """Read a command or an image of the user's own; two of one name must be the same."""
@@ -234,8 +235,8 @@ class _Reader:
 
     def _parameters(self, name: str, given: Mapping[Any, Any], place: str) -> dict[str, ParameterValue]:
         workload = self.catalog[name]
-        self._known_keys(given, ("workload", "count", *workload.parameters), place)
-        problems = {key: workload.problem_with(key, given[key]) for key in workload.parameters if key in given}
+        self._known_keys(given, ("workload", "count", *workload.options), place)
+        problems = {key: workload.problem_with(key, given[key]) for key in workload.options if key in given}
         for key, problem in problems.items():
             if problem is not None:
                 self._say(f"{place}.{key}", problem)

@@ -41,6 +41,7 @@ class Trial:
     role: Role
     slot: int | None
     seed: int
+    block_seed: int = 0  # the same in all modes of a block: what users do does not depend on the mode
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -163,8 +164,8 @@ def _cells(plan: Plan, mode: Mode) -> list[list[_Cell]]:
     """
     jobs = {job.label: Mix(name=job.label, jobs=(job,)) for mix in plan.mixes for job in mix.jobs}
     solo: list[list[_Cell]] = [[(Role.SOLO, alone, 0)] for alone in jobs.values()]
-    if plan.timing.has_controls:
-        solo.append([(Role.SLOWED, next(iter(jobs.values())), 0)])
+    if slowed := plan.slowed_job:
+        solo.append([(Role.SLOWED, jobs[slowed.label], 0)])
     if isinstance(mode, Exclusive):
         return solo
     seen: set[tuple[str, str]] = set()
@@ -191,7 +192,9 @@ def _trial(cell: _Cell, block: int, mode: Mode, seed: int, taken: set[str]) -> T
     what = mix.name if slot is None else mix.jobs[slot].label
     words = [f"b{block:02d}", mode.slug, what, _last_word(role, mode, mix, slot)]
     trial_id = _unused("-".join(_slug(word)[:LONGEST_WORD] for word in words if word), taken)
-    return Trial(trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id))
+    return Trial(
+        trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id), trial_seed(seed, f"block {block}")
+    )
 
 
 def _last_word(role: Role, mode: Mode, mix: Mix, slot: int | None) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic_core import to_json
@@ -27,6 +27,7 @@ from bench.simulator.board import (
 )
 from bench.simulator.driver.cuda import RefusedError, memory_limit_mib, memory_mib
 from bench.simulator.driver.state import Client, DriverState, updated
+from bench.simulator.requests import Users, Vector, users_of
 
 STARTUP_S = 8.0  # imports and model building; assumed, and outside the window
 WARMUP_STEPS = 20
@@ -181,7 +182,7 @@ class _SimulatedJob:
 
     def _warm_up(self) -> None:
         """Warm up alone: jobs become ready one after another, and those that wait do not compute."""
-        (mean_step_s,) = self.board.step_times([self._resident()])
+        (mean_step_s,) = self.board.step_times([self._resident(at_work=True)])
         cv = profile_of(self.tenant.workload).step_cv
         duration = mean_step_s * step_noise(self.tenant.seed + 1, WARMUP_STEPS, cv)
         end = self.board.clock.monotonic_s() + np.cumsum(duration)
@@ -197,8 +198,12 @@ class _SimulatedJob:
         alike = self.board.step_times(residents)
         times = [time_s * job._slowdown() for job, time_s in zip(jobs, alike, strict=True)]
         self.board.occupy(window.start_s, window.stop_s, residents, times)
-        for job, mean_step_s in zip(jobs, times, strict=True):
-            job._finish(window, mean_step_s)
+        for place, (job, mean_step_s) in enumerate(zip(jobs, times, strict=True)):
+            if (users := users_of(job.tenant)) is None:
+                job._finish(window, mean_step_s)
+            else:
+                there = [*residents[:place], job._resident(at_work=True), *residents[place + 1 :]]
+                job._serve(window, users, self.board.step_times(there)[place] * job._slowdown())
 
     def _finish(self, window: Window, mean_step_s: float) -> None:
         """Write the steps of the whole co-run, the one in flight at its end included, and end."""
@@ -218,10 +223,30 @@ class _SimulatedJob:
         self._say("done", steps=steps, items=items * steps, peak_memory_mib=peak_mib)
         self._status = 0
 
-    def _resident(self) -> Resident:
+    def _serve(self, window: Window, users: Users, mean_service_s: float) -> None:
+        """Write the requests of the whole co-run, each answered even where that is after the stop, and end."""
+        profile = profile_of(self.tenant.workload)
+
+        def service(count: int) -> Vector:
+            return mean_service_s * step_noise(self.tenant.seed, count, profile.step_cv)
+
+        sent_s, done_s = (instants.tolist() for instants in users.requests(window.start_s, window.stop_s, service))
+        count = len(sent_s)
+        self.board.clock.sleep(max(0.0, max(done_s, default=0.0) - self.board.clock.monotonic_s()))
+        status, items = ["ok"] * count, [1] * count
+        self._say("request", scheduled_s=sent_s, sent_s=sent_s, done_s=done_s, status=status, items=items)
+        peak_mib = round(profile.gpu_memory_gb * MIB_PER_GB)
+        self._say("done", steps=0, requests=count, items=count, peak_memory_mib=peak_mib)
+        self._status = 0
+
+    def _resident(self, at_work: bool = False) -> Resident:
+        """Return what is on the board; to its neighbours a job that waits for users has host time to the law."""
         if self.client is None:
             raise RuntimeError(f"{self.tenant.name} was refused by the driver and cannot run")
-        return Resident(self.client, step_cost(self.tenant.workload, self.tenant.parameters))
+        cost = step_cost(self.tenant.workload, self.tenant.parameters)
+        if not at_work and (users := users_of(self.tenant)) is not None:
+            cost = replace(cost, host_s=cost.alone_s + users.pause_s(cost.alone_s))
+        return Resident(self.client, cost)
 
     def _slowdown(self) -> float:
         """Return the factor by which the job makes its own steps longer, as the real job protocol does."""
@@ -238,7 +263,7 @@ class _SimulatedJob:
         return Window(signal["start_s"], signal["settle_s"], signal["stop_s"])
 
     def _say(self, event: str, **fields: object) -> None:
-        line = {"event": event, "time_s": round(self.board.clock.monotonic_s(), 6), **fields}
+        line = {"event": event, "time_s": self.board.clock.monotonic_s(), **fields}
         with (self.tenant.folder / EVENTS_FILE).open("ab") as file:
             file.write(to_json(line) + b"\n")
 

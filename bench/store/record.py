@@ -48,9 +48,10 @@ class TenantRecord(_Record):
     identity: Mapping[str, Any] | None = None
     provenance: Mapping[str, str | None] = {}
     peak_memory_mib: float | None = None
-    reports: Literal["steps", "nothing"] = (
+    reports: Literal["steps", "requests", "nothing"] = (
         "steps"  # nothing: no protocol, so neither progress nor latency is known
     )
+    slo_s: float | None = None  # within which its users want an answer; None: nobody said
     duration_s: float | None = None  # of a program without the protocol, start to exit; None: it was cut off
     load: Mapping[str, Any] | None = None  # how the job made its load, where it makes one: planned, cpu_s, details
 

@@ -33,6 +33,7 @@ from bench.store.record import (
 from bench.telemetry.contract import Telemetry
 
 STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items", "wait_s")
+REQUEST_COLUMNS = ("slot", "scheduled_s", "sent_s", "done_s", "status", "items")
 
 
 class RunFolder:
@@ -111,6 +112,7 @@ class RunFolder:
             folder.mkdir(exist_ok=True)
             if corun is not None and corun.window is not None:
                 pq.write_table(_steps_table(corun, corun.window.start_s), folder / "steps.parquet")
+                _keep_requests(folder, corun, corun.window.start_s)
             if telemetry is not None:
                 _keep_telemetry(folder, telemetry, corun.window.start_s if corun and corun.window else 0.0)
             _keep_logs(folder, corun)
@@ -174,6 +176,10 @@ class RunFolder:
         """
         return _parquet(self.trials_folder / trial_id / "steps.parquet")
 
+    def requests(self, trial_id: str) -> pd.DataFrame | None:
+        """Return the trial's requests (REQUEST_COLUMNS; instants after the common start), None if it has none."""
+        return _parquet(self.trials_folder / trial_id / "requests.parquet")
+
     def telemetry(self, trial_id: str) -> pd.DataFrame | None:
         """Return the device's samples, `time_s` in seconds after the common start; None if there are none."""
         return _parquet(self.trials_folder / trial_id / "telemetry.parquet")
@@ -209,6 +215,17 @@ def _columns(slot: int, warmup: bool, steps: Steps, start_s: float) -> Mapping[s
         "items": steps.items,
         "wait_s": np.full(n, np.nan) if steps.wait_s is None else steps.wait_s,
     }
+
+
+def _keep_requests(folder: Path, corun: CoRun, start_s: float) -> None:
+    """Write the requests of all tenants, where there are any; `sent_s` is NaN for what was never sent."""
+    parts = []
+    for slot, outcome in enumerate(corun.outcomes):
+        columns = vars(outcome.events.requests)
+        moved = {name: column - start_s for name, column in columns.items() if name.endswith("_s")}
+        parts.append(pd.DataFrame({"slot": np.int16(slot), **columns, **moved}, columns=list(REQUEST_COLUMNS)))
+    if table := [part for part in parts if len(part)]:
+        pq.write_table(pa.Table.from_pandas(pd.concat(table), preserve_index=False), folder / "requests.parquet")
 
 
 def _keep_telemetry(folder: Path, telemetry: Telemetry, start_s: float) -> None:

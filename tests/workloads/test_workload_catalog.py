@@ -34,6 +34,7 @@ NAMES = (
     "pcie-d2h-probe",
     "cpu-probe",
     "memory-probe",
+    "jupyter",
 )
 MODULES = (
     "workloads.training.resnet_training",
@@ -46,6 +47,7 @@ MODULES = (
     "workloads.inference.llm_generation",
     "workloads.probes.first_context",
     "workloads.probes.aggressor",
+    "workloads.interactive.jupyter_simulation",
 )
 
 
@@ -74,6 +76,7 @@ def test_every_entry_is_complete(catalog: dict[str, Any], root: Path, name: str)
     units = {
         "training": {"images", "sequences"},
         "inference": {"images", "sequences", "tokens"},
+        "interactive": {"cells"},
         "probe": {"op", "GFLOP", "GB"},
     }
     assert entry["unit"] in units[entry["kind"]]
@@ -97,7 +100,7 @@ def test_the_images_and_the_extra_ask_for_the_same_libraries(root: Path) -> None
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [
         line
-        for name in ("base", "models", "serving")
+        for name in ("base", "models", "serving", "interactive")
         for line in (root / "dockerfiles" / "requirements" / f"{name}.in").read_text(encoding="utf-8").splitlines()
         if line[0] not in "#-"
     ]

@@ -1,1 +1,1 @@
-"""Interactive jobs."""
+"""Programs that behave as people at a keyboard do."""
