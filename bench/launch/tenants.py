@@ -1,16 +1,17 @@
 """From a planned trial to tenants: full parameters, private folders, cores and memory."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.errors import SetupError
 from bench.gpu.device import Device
 from bench.launch.contract import SLOWDOWN_VARIABLE, Tenant
 from bench.modes.contract import Grant
-from bench.plan.catalog import Catalog, Resources
-from bench.plan.model import Mix, Plan
+from bench.plan.catalog import Catalog, ParameterValue, Resources
+from bench.plan.model import Job, Mix, Plan
 from bench.plan.schedule import Trial, trial_seed
 
 RUNNER_CORES = 1  # stay with runner and sampler
@@ -19,13 +20,17 @@ SHARED_BOARD_FLAG = "board_shared_with_others"
 
 
 def make_tenants(
-    trial: Trial, grants: Sequence[Grant], catalog: Catalog, device: Device, folder: Path, run_id: str
-) -> tuple[Tenant, ...]:
-    """Return the tenants that run in this trial; a job alone has the cores it would have in its mix."""
+    trial: Trial, grants: Sequence[Grant], catalog: Catalog, device: Device, folder: Path, run_id: str,
+    rates: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[Tenant, ...]:  # fmt: skip
+    """Return the tenants that run in this trial; a job alone has the cores it would have in its mix.
+
+    `rates` are those (per second) that jobs with a `load` have been found to stand for, by label.
+    """
     slots = range(len(trial.mix.jobs)) if trial.slot is None else [trial.slot]
     cores = _cores(trial.mix, catalog) if device.kind == "gpu" and not device.simulated else None
     return tuple(
-        _tenant(trial, slot, grants[slot], catalog, device, folder, run_id, cores[slot] if cores else None)
+        _tenant(trial, slot, grants[slot], catalog, device, folder, run_id, cores[slot] if cores else None, rates)
         for slot in slots
     )
 
@@ -68,7 +73,7 @@ def _refuse(mix: Mix, what: str, needs: Sequence[float], limit: float) -> None:
 
 def _tenant(
     trial: Trial, slot: int, grant: Grant, catalog: Catalog, device: Device, folder: Path, run_id: str,
-    cores: tuple[int, ...] | None,
+    cores: tuple[int, ...] | None, rates: Mapping[str, float],
 ) -> Tenant:  # fmt: skip
     job = trial.mix.jobs[slot]
     workload = job.workload_in(catalog)
@@ -78,7 +83,7 @@ def _tenant(
         name=trial.mix.tenants[slot],
         job=job.label,
         workload=workload,
-        parameters={**workload.parameters_on(device.kind), **job.parameters},
+        parameters=_parameters(job, workload.parameters_on(device.kind), rates.get(job.label)),
         seed=_seed(trial, slot, workload.reports == "requests"),
         device="cpu" if device.kind == "cpu" else "cuda",
         grant=_slowed(grant, trial.slowdown),
@@ -92,6 +97,14 @@ def _tenant(
 def _seed(trial: Trial, slot: int, by_users: bool) -> int:
     """Return a tenant's seed; users do the same in every mode of a block."""
     return trial_seed(trial.block_seed, trial.mix.tenants[slot]) if by_users else (trial.seed + slot) % 2**31
+
+
+def _parameters(
+    job: Job, defaults: Mapping[str, ParameterValue], rate_per_s: float | None
+) -> dict[str, ParameterValue]:
+    """Return a job's parameters, with the rate that was found in place of the load that was asked for."""
+    given = {**defaults, **{key: value for key, value in job.parameters.items() if key != "load"}}
+    return given if rate_per_s is None else {**given, "rate": rate_per_s}
 
 
 def _slowed(grant: Grant, slowdown: float | None) -> Grant:

@@ -50,6 +50,7 @@ class Workload(_Entry):
     unit: str
     parameters: Mapping[str, ParameterValue]
     cpu_parameters: Mapping[str, ParameterValue] = {}
+    one_of: Mapping[str, ParameterValue] = {}  # a job names exactly one of these; the values are examples
     choices: Mapping[str, tuple[ParameterValue, ...]] = {}
     requires: tuple[str, ...] = ()  # Python packages that the module imports
     install: str = EXTRA  # what pip takes to have them
@@ -65,14 +66,20 @@ class Workload(_Entry):
         """Return the default parameters on a device of this kind (`cpu` has small sizes)."""
         return {**self.parameters, **(self.cpu_parameters if device_kind == "cpu" else {})}
 
+    @property
+    def settable(self) -> Mapping[str, ParameterValue]:
+        """Every parameter that a plan may set, with its default; an example where there is none."""
+        return {**self.parameters, **self.one_of}
+
     def problem_with(self, parameter: str, value: object) -> str | None:
         """Say why `value` cannot be given to a known `parameter`, or None if it can."""
-        default, allowed = self.parameters[parameter], self.choices.get(parameter)
+        default, allowed = self.settable[parameter], self.choices.get(parameter)
         if allowed is not None and value not in allowed:
             return f"must be one of {', '.join(map(str, allowed))}, not {shown(value)}"
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
-            return f"must be of type {type(default).__name__} (default {default!r}), not {shown(value)}"
-        if parameter == "intensity" and isinstance(value, int | float) and not 0 < value <= 1:
+            example = "such as" if parameter in self.one_of else "default"
+            return f"must be of type {type(default).__name__} ({example} {default!r}), not {shown(value)}"
+        if parameter in ("intensity", "load") and isinstance(value, int | float) and not 0 < value <= 1:
             return f"must be above 0 and at most 1, not {shown(value)}"
         if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < LIMIT:
             return f"must be positive and below {LIMIT:g}, not {shown(value)}"

@@ -83,6 +83,12 @@ class Job(_Frozen):
         return " ".join([self.workload, *options])
 
     @property
+    def load(self) -> float | None:
+        """Which share of its solo maximum its users ask for; None where a rate is named, or there are no users."""
+        share = self.parameters.get("load")
+        return None if share is None else float(share)
+
+    @property
     def is_silent(self) -> bool:
         """Whether it is a program that does not speak the job protocol."""
         return self.program is not None and self.program.unit is None
