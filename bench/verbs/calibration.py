@@ -32,7 +32,7 @@ def find_rates(schedule: Schedule, rig: Rig, folder: RunFolder) -> None:
     """Find and keep the rate of each job that names a load, unless the run has them; raises SetupError."""
     if folder.calibration is not None:
         return
-    asked = {trial.tenants[0]: trial for trial in schedule.blocks[0].trials if _names_load(trial)}
+    asked = {trial.tenants[0]: trial for trial in schedule.trials if trial.block == 1 and _names_load(trial)}
     searches: dict[str, Mapping[str, Any]] = {}
     rates = [_rate(trial, rig, schedule.timing, searches) for _, trial in sorted(asked.items())]
     if rates:
