@@ -73,7 +73,15 @@ def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "launcher", _variants(record.launcher for record in comparison.records)
     yield from _flat("device", run.device)
     yield from _flat("software", run.software)
+    yield from _rates(comparison.records)
     yield from _workloads(comparison.records)
+
+
+def _rates(records: Iterable[TrialRecord]) -> Iterator[tuple[str, str]]:
+    """Yield how many requests each job was sent, whatever the mode; calibration.json says what a load was found to be."""
+    offered = {each.job: each.parameters["rate"] for record in records for each in record.tenants if "rate" in each.parameters}
+    for job, rate_per_s in sorted(offered.items()):
+        yield f"rate of {job}", f"{rate_per_s:.5g} requests a second, in every mode"
 
 
 def _workloads(records: Iterable[TrialRecord]) -> Iterator[tuple[str, str]]:

@@ -24,7 +24,7 @@ class Users(Protocol):
         ...
 
     def requests(self, start_s: float, stop_s: float, service: Service) -> tuple[Vector, Vector, list[str]]:
-        """Return when requests were sent in [start, stop), all when due, when they ended and how, by their ends."""
+        """Return when requests were sent in [start, stop), all of them when due, when they ended, and how."""
         ...
 
 

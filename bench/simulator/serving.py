@@ -1,9 +1,10 @@
-"""A simulated inference server under users who do not wait for it: arrivals, one queue, batches, one after another.
+"""A simulated inference server under users who do not wait for it: arrivals, a queue, one batch after another.
 
-As workloads/inference/serving/batching.py has it: the first request waits a moment for company, a batch has a largest
-size, and who comes when the queue is full is refused. A batch that is not full takes its part of a full one's time,
-and no less than the host needs. Batch after batch makes it a queue with one server, first come first served (M/G/1
-with batches); the clumps of bursty arrivals are those of workloads/inference/load/arrivals.py, drawn anew.
+As workloads/inference/serving/batching.py has it: the first request waits a moment for company, a batch has a
+largest size, and who comes when the queue is full is refused. A batch that is not full takes its part of a full
+one's time, and no less than the host needs. That is a queue with one server, first come first served: with
+batches of one and no delay M/G/1, by which it is tested. Arrivals are spread as those of
+workloads/inference/load/arrivals.py, from the same seed but other random numbers.
 """
 
 from bisect import bisect_right
@@ -42,23 +43,24 @@ class Server:
         return max(0.0, self.batch_size / self.rate_per_s - service_s)
 
     def requests(self, start_s: float, stop_s: float, service: Service) -> tuple[Vector, Vector, list[str]]:
-        """Return when requests were sent in [start, stop), when they ended, and how, in the order of their ends."""
+        """Return when requests were sent in [start, stop), when they ended, and how, by their ends."""
         sent_s = start_s + self._arrivals(stop_s - start_s)
         done_s, refused = self._queue(sent_s, service(len(sent_s)))
         order = np.argsort(done_s, kind="stable")
         return sent_s[order], done_s[order], [REFUSED if refused[i] else "ok" for i in order]
 
     def search(self, slo_s: float, service: Service) -> Mapping[str, Any]:
-        """Return the highest rate at which enough requests end within `slo_s`, by bisection; None if there is none."""
+        """Return the highest Poisson rate that keeps the promise, by bisection; None if there is none."""
         probes: list[dict[str, Any]] = []
         low, high = 0.0, 2 * self.batch_size / float(service(1)[0])
         while high - low > SEARCH_STEP * high and high > 1e-3:
             middle = sqrt(low * high) if low else high / 2
-            probes.append(replace(self, rate_per_s=middle, seed=SEARCH_SEED, arrivals="poisson")._probe(slo_s, service))
+            probe = replace(self, rate_per_s=middle, seed=SEARCH_SEED, arrivals="poisson")
+            probes.append(probe._kept(slo_s, service))
             low, high = (middle, high) if probes[-1]["attainment"] >= PERCENTILE else (low, middle)
         return {"rate_per_s": low or None, "lowest_failing_per_s": high, "probes": probes}
 
-    def _probe(self, slo_s: float, service: Service) -> dict[str, Any]:
+    def _kept(self, slo_s: float, service: Service) -> dict[str, Any]:
         sent_s, done_s, status = self.requests(0.0, SEARCH_REQUESTS / self.rate_per_s, service)
         kept = (done_s - sent_s <= slo_s) & (np.asarray(status) == "ok")
         over, count = int((~kept).sum()), len(kept)
@@ -118,4 +120,4 @@ def _bursty(rate_per_s: float, length_s: float, draw: np.random.Generator) -> Ve
     ends_s = np.cumsum(draw.exponential(1.0, switches) * np.where(in_burst, BURST_S, CALM_S))
     expected = np.cumsum(np.diff(ends_s, prepend=0.0) * calm_per_s * np.where(in_burst, BURST_FACTOR, 1.0))
     ticks = _poisson(1.0, float(np.interp(length_s, ends_s, expected)), draw)
-    return np.interp(ticks, np.append(0.0, expected), np.append(0.0, ends_s))
+    return np.asarray(np.interp(ticks, np.append(0.0, expected), np.append(0.0, ends_s)))

@@ -1,4 +1,4 @@
-"""`load: 0.6`: at which rate requests come, as a share of the most that a job takes alone, found before the first block.
+"""`load: 0.6`: the rate of requests as a share of the most that a job takes alone, found before the first block.
 
 The job itself searches, on the whole idle device, for the highest rate that keeps its promise; the rate is then
 the same in all modes, and on `--resume`.
@@ -93,11 +93,11 @@ def _told(corun: CoRun, tenant: Tenant) -> Mapping[str, Any]:
     told = corun.outcomes[0].events.load
     if corun.errors or unproven or told is None:
         why = "; ".join([*corun.errors, *unproven]) or "it told nothing"
-        raise SetupError(f"{tenant.job}: no rate found for its load: {why}; mend that, or name a rate: in the plan")
+        raise SetupError(f"{tenant.job}: no rate found: {why}; mend that, or name a rate: in place of load:")
     found: Mapping[str, Any] = told["details"]
     if found["rate_per_s"] is None:
         raise SetupError(
-            f"{tenant.job}: at no rate are 99 % of the requests answered within slo_s: {tenant.parameters['slo_s']}; "
-            "raise slo_s, or name a rate: in the plan"
+            f"{tenant.job}: at no rate are 99 % answered within slo_s: {tenant.parameters['slo_s']}; "
+            "raise slo_s, or name a rate: in place of load:"
         )
     return found

@@ -2,18 +2,19 @@
 
 The server (workloads/inference/inference_server.py) is a child with a folder of its own in the job's, where its
 Unix socket and its events lie; no port is open. It answers before the job is ready. The load is that of
-`load_test`: requests come at --rate from start to stop, whatever became of the ones before, and each is followed to
-its end. Identity and peak memory are those of the server, which has the device. If it dies, so does the job.
+`load_test`: requests come at --rate from start to stop, whatever became of the ones before, and each is followed
+to its end. Identity and peak memory are those of the server, which has the device. If it dies, so does the job.
 
-With --search-max-rate the job finds, before it is ready, the highest Poisson rate at which 99 % of the requests are
-answered within --slo-s, confirmed by --confirmations more runs; it sends nothing between start and stop, and what it
-found is in the event `load`.
+With --search-max-rate the job finds, before it is ready, the highest Poisson rate at which 99 % of the requests
+are answered within --slo-s, confirmed by --confirmations more runs; it sends nothing between start and stop, and
+what it found is in the event `load`.
 
 On a GPU the load has the last of the job's cores for itself, where there are two or more.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from workloads.job import JOB_DIR_VARIABLE, POLL_PERIOD_S, Job, now_s
 from workloads.options import positive, workload_parser
 from workloads.torch_device import installed_libraries
 
+SPREADS = (POISSON, CONSTANT, BURSTY)
 BODY = '{"sample": 7}'
 STARTUP_S = 3600.0  # the launcher has a deadline of its own
 
@@ -47,10 +49,10 @@ def option_parser() -> ArgumentParser:
     inference_server.add_serving_options(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--rate", type=float, default=10.0, help="requests a second")
-    load.add_argument("--arrivals", choices=(POISSON, CONSTANT, BURSTY), default=POISSON, help="how they are spread")
+    load.add_argument("--arrivals", choices=SPREADS, default=POISSON, help="how they are spread")
     load.add_argument("--slo-s", type=float, default=0.1, help="latency that is promised, in s")
     load.add_argument("--connections", type=positive, default=256, help="requests in flight at most")
-    load.add_argument("--search-max-rate", action="store_true", help="find the highest rate that keeps the promise")
+    load.add_argument("--search-max-rate", action="store_true", help="find the highest rate that keeps it")
     load.add_argument("--probe-s", type=float, default=60.0, help="length of a step of the search, at least")
     load.add_argument("--confirm-s", type=float, default=60.0, help="length of a confirmation run, at least")
     load.add_argument("--confirmations", type=positive, default=5, help="runs that must pass at the end")
@@ -122,6 +124,13 @@ def _stopping(job: Job, server: ServerProcess, searching: bool) -> Callable[[], 
     return stopping
 
 
+def _require(distributions: Sequence[str]) -> None:
+    """Raise ModuleNotFoundError for what the server would miss, without importing it here."""
+    for name in (each.replace("-", "_") for each in distributions):
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+
+
 @contextmanager
 def _folder() -> Iterator[Path]:
     """Give the server's folder: in that of the job, or one that goes again."""
@@ -145,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the job."""
     options = option_parser().parse_args(arguments)
     with Job.open(inference_server.WRAPPED, options.seconds) as job, installed_libraries(), _folder() as folder:
+        _require(inference_server.WRAPPED)
         server = ServerProcess(inference_server.__name__, server_arguments(options), folder, options.device)
         with server:
             stopping = _stopping(job, server, options.search_max_rate)

@@ -37,7 +37,7 @@ class Client:
     def __init__(
         self, options: Namespace, folder: Path, pool: Pool = HttpPool, stopping: Stopping | None = None
     ) -> None:
-        """Read what is to be sent where; `stopping` is asked all the time, in place of the job, if there is one."""
+        """Read what is to be sent where; `stopping`, if given, is asked all the time in place of the job."""
         self._options = options
         self._stopping = stopping
         try:

@@ -24,7 +24,7 @@ class ServerError(Exception):
 
 
 class ServerProcess:
-    """A server that is a job in a folder of its own. Nobody says start to it: it serves until it is asked to end."""
+    """A server that is a job in a folder of its own. Nobody says start to it: it serves until asked to end."""
 
     def __init__(self, module: str, arguments: Sequence[str], folder: Path, device: str) -> None:
         self._folder = folder
@@ -97,6 +97,6 @@ class ServerProcess:
 
 
 def _cores(device: str) -> tuple[list[int], list[int]]:
-    """Return the cores of server and load: apart where there is a GPU and more than one; a CPU run pins nothing."""
+    """Return the cores of server and load: apart beside a GPU, if there are several; a CPU run pins nothing."""
     cores = sorted(os.sched_getaffinity(0))
     return (cores[:-1], cores[-1:]) if device == "cuda" and len(cores) > 1 else (cores, cores)
