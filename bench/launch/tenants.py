@@ -10,8 +10,8 @@ from bench.errors import SetupError
 from bench.gpu.device import Device
 from bench.launch.contract import SLOWDOWN_VARIABLE, Tenant
 from bench.modes.contract import Grant
-from bench.plan.catalog import Catalog, ParameterValue, Resources
-from bench.plan.model import Job, Mix, Plan
+from bench.plan.catalog import SLO, Catalog, Resources
+from bench.plan.model import LOAD, Mix, Plan
 from bench.plan.schedule import Trial, trial_seed
 
 RUNNER_CORES = 1  # stay with runner and sampler
@@ -79,11 +79,15 @@ def _tenant(
     workload = job.workload_in(catalog)
     job_folder = folder / "jobs" / str(slot)
     job_folder.mkdir(parents=True)
+    parameters = {**workload.parameters_on(device.kind), **job.parameters}
+    slo_s = parameters.pop(SLO, workload.slo_s)
+    if parameters.pop(LOAD, None) is not None and job.label in rates:
+        parameters["rate"] = rates[job.label]
     return Tenant(
         name=trial.mix.tenants[slot],
         job=job.label,
         workload=workload,
-        parameters=_parameters(job, workload.parameters_on(device.kind), rates.get(job.label)),
+        parameters=parameters,
         seed=(trial.seed + slot) % 2**31,
         device="cpu" if device.kind == "cpu" else "cuda",
         grant=_slowed(grant, trial.slowdown),
@@ -92,15 +96,8 @@ def _tenant(
         memory_gb=workload.resources.memory_gb,
         run_id=run_id,
         users_seed=trial_seed(trial.block_seed, trial.mix.tenants[slot]),
+        slo_s=None if slo_s is None else float(slo_s),
     )
-
-
-def _parameters(
-    job: Job, defaults: Mapping[str, ParameterValue], rate_per_s: float | None
-) -> dict[str, ParameterValue]:
-    """Return a job's parameters, with the rate that was found in place of the load that was asked for."""
-    given = {**defaults, **{key: value for key, value in job.parameters.items() if key != "load"}}
-    return given if rate_per_s is None else {**given, "rate": rate_per_s}
 
 
 def _slowed(grant: Grant, slowdown: float | None) -> Grant:

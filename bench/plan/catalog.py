@@ -12,6 +12,7 @@ from bench.errors import SetupError
 from bench.plan.wording import shown
 
 EXTRA = "-e '.[workloads]'"  # the project, with the libraries of its own workloads
+SLO = "slo_s"
 LIMIT = 1e9  # no size, count or rate of a job comes near it
 
 ParameterValue = bool | int | float | str
@@ -61,25 +62,28 @@ class Workload(_Entry):
     working_directory: str | None = None
     reports: Literal["steps", "requests", "nothing"] = "steps"
     """What its work is counted in: steps of a closed loop, requests of users, or (no protocol) nothing."""
+    slo_s: float | None = Field(default=None, gt=0)
+    """Within which users want an answer, unless a plan says otherwise; only where it reports requests."""
 
     def parameters_on(self, device_kind: str) -> dict[str, ParameterValue]:
         """Return the default parameters on a device of this kind (`cpu` has small sizes)."""
         return {**self.parameters, **(self.cpu_parameters if device_kind == "cpu" else {})}
 
     @property
-    def settable(self) -> Mapping[str, ParameterValue]:
-        """Every parameter that a plan may set, with its default; an example where there is none."""
-        return {**self.parameters, **self.one_of}
+    def options(self) -> Mapping[str, ParameterValue]:
+        """What a plan may set, each with a default or an example: parameters, and what the users want (SLO)."""
+        promise = {SLO: self.slo_s or 1.0} if self.reports == "requests" else {}
+        return {**self.parameters, **self.one_of, **promise}
 
-    def problem_with(self, parameter: str, value: object) -> str | None:
-        """Say why `value` cannot be given to a known `parameter`, or None if it can."""
-        default, allowed = self.settable[parameter], self.choices.get(parameter)
+    def problem_with(self, option: str, value: object) -> str | None:
+        """Say why `value` cannot be given to a known option, or None if it can."""
+        default, allowed = self.options[option], self.choices.get(option)
         if allowed is not None and value not in allowed:
             return f"must be one of {', '.join(map(str, allowed))}, not {shown(value)}"
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
-            example = "such as" if parameter in self.one_of else "default"
+            example = "such as" if option in self.one_of else "default"
             return f"must be of type {type(default).__name__} ({example} {default!r}), not {shown(value)}"
-        if parameter in ("intensity", "load") and isinstance(value, int | float) and not 0 < value <= 1:
+        if option in ("intensity", "load") and isinstance(value, int | float) and not 0 < value <= 1:
             return f"must be above 0 and at most 1, not {shown(value)}"
         if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < LIMIT:
             return f"must be positive and below {LIMIT:g}, not {shown(value)}"

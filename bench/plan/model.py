@@ -10,6 +10,7 @@ from bench.plan.catalog import Catalog, ParameterValue, Resources, Workload
 from bench.plan.mode import Mode
 
 Metric = Literal["stp", "antt", "smallest_progress", "jain"]
+LOAD = "load"  # a share of the highest rate that a job takes alone; a calibration finds the rate
 PRIMARY_METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
@@ -87,7 +88,7 @@ class Job(_Frozen):
     @property
     def load(self) -> float | None:
         """Which share of its solo maximum its users ask for; None where a rate is named, or there are no users."""
-        share = self.parameters.get("load")
+        share = self.parameters.get(LOAD)
         return None if share is None else float(share)
 
     @property
@@ -126,6 +127,11 @@ class Mix(_Frozen):
     def turns(self) -> int:
         """How many of the jobs take turns where nothing co-runs."""
         return sum(job.takes_turns for job in self.jobs)
+
+    @property
+    def serves_only_users(self) -> bool:
+        """Whether no job of it has a progress: none works in a closed loop."""
+        return all(job.serves_users for job in self.jobs)
 
 
 class Plan(_Frozen):

@@ -78,8 +78,9 @@ def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def _rates(records: Iterable[TrialRecord]) -> Iterator[tuple[str, str]]:
-    """Yield how many requests each job was sent, whatever the mode; calibration.json says what a load was found to be."""
-    offered = {each.job: each.parameters["rate"] for record in records for each in record.tenants if "rate" in each.parameters}
+    """Yield how many requests each server was sent; calibration.json tells how that of a load was found."""
+    servers = [each for record in records for each in record.tenants if "rate" in each.parameters]
+    offered = {each.job: each.parameters["rate"] for each in servers}
     for job, rate_per_s in sorted(offered.items()):
         yield f"rate of {job}", f"{rate_per_s:.5g} requests a second, in every mode"
 

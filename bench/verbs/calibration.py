@@ -16,8 +16,8 @@ from bench.launch.contract import Tenant
 from bench.launch.corun import CoRun, Deadlines, co_run
 from bench.launch.tenants import make_tenants
 from bench.modes.entering import entered
-from bench.plan.catalog import ParameterValue, load_catalog
-from bench.plan.model import Job, Timing
+from bench.plan.catalog import SLO, ParameterValue, load_catalog
+from bench.plan.model import LOAD, Job, Timing
 from bench.plan.schedule import Role, Schedule, Trial
 from bench.rig import Rig
 from bench.store.record import Calibration, JobRate
@@ -53,13 +53,13 @@ def _rate(trial: Trial, rig: Rig, timing: Timing, searches: dict[str, Mapping[st
     found = searches[kind]
     load, maximum_per_s = job.load or 1.0, found["rate_per_s"]
     return JobRate(
-        job=job.label, load=load, slo_s=found["slo_s"], maximum_per_s=maximum_per_s,
+        job=job.label, load=load, slo_s=found[SLO], maximum_per_s=maximum_per_s,
         rate_per_s=load * maximum_per_s, mode_label=trial.mode.label, search=found,
     )  # fmt: skip
 
 
 def _without_load(job: Job) -> Job:
-    others = {key: value for key, value in job.parameters.items() if key != "load"}
+    others = {key: value for key, value in job.parameters.items() if key != LOAD}
     return job.model_copy(update={"parameters": others})
 
 
@@ -73,7 +73,7 @@ def _search(trial: Trial, rig: Rig, timing: Timing) -> Mapping[str, Any]:
             rig.launcher, [_searching(tenant, timing)], MOMENT, rig.clock,
             lambda seen: active.confirm(grants, seen), DEADLINES,
         )  # fmt: skip
-    return {**_told(corun, tenant), "slo_s": tenant.parameters["slo_s"]}
+    return {**_told(corun, tenant), SLO: tenant.slo_s}
 
 
 def _searching(tenant: Tenant, timing: Timing) -> Tenant:
@@ -83,6 +83,7 @@ def _searching(tenant: Tenant, timing: Timing) -> Tenant:
         "probe_s": probe_s,
         "confirm_s": timing.window_s,
         "confirmations": times,
+        **({} if tenant.slo_s is None else {SLO: tenant.slo_s}),
     }
     return replace(tenant, parameters={**tenant.parameters, **search})
 
@@ -97,7 +98,7 @@ def _told(corun: CoRun, tenant: Tenant) -> Mapping[str, Any]:
     found: Mapping[str, Any] = told["details"]
     if found["rate_per_s"] is None:
         raise SetupError(
-            f"{tenant.job}: at no rate are 99 % answered within slo_s: {tenant.parameters['slo_s']}; "
+            f"{tenant.job}: at no rate are 99 % answered within slo_s: {tenant.slo_s:g}; "
             "raise slo_s, or name a rate: in place of load:"
         )
     return found

@@ -1,4 +1,4 @@
-"""A server and its users in a plan: the rate of a load is found once, and holds in every mode and after --resume."""
+"""A server and its users in a plan: the rate of a load is found once, for every mode and after --resume."""
 
 import json
 import shutil
@@ -20,7 +20,8 @@ blocks: 1
 
 def measure(place, *, plan=PLAN, device="simulated:a100-80gb"):
     place.plan.write_text(plan)
-    return place.run("--plan", place.plan, "--device", device, "--seed", "5", "--quiet", "--results", place.results)
+    where = ("--device", device, "--results", place.results)
+    return place.run("--plan", place.plan, "--seed", "5", "--quiet", *where)
 
 
 def served(place):
@@ -55,7 +56,6 @@ def test_one_rate_and_one_trace_serve_every_mode_and_a_run_that_goes_on(place):
     assert (promised["done_s"] - promised["scheduled_s"] <= calibrated["slo_s"]).mean() >= 0.99
     report = (place.run_folder / "report" / "report.md").read_text()
     assert f"| rate of resnet50-server load=0.5 | {calibrated['rate_per_s']:.5g} requests a second" in report
-
 
     file, whole = place.run_folder / "calibration.json", place.records()
     found = file.read_bytes()

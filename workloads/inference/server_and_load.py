@@ -50,7 +50,7 @@ def option_parser() -> ArgumentParser:
     load = parser.add_argument_group("load")
     load.add_argument("--rate", type=float, default=10.0, help="requests a second")
     load.add_argument("--arrivals", choices=SPREADS, default=POISSON, help="how they are spread")
-    load.add_argument("--slo-s", type=float, default=0.1, help="latency that is promised, in s")
+    load.add_argument("--slo-s", type=float, help="latency that is promised, in s; a search needs it")
     load.add_argument("--connections", type=positive, default=256, help="requests in flight at most")
     load.add_argument("--search-max-rate", action="store_true", help="find the highest rate that keeps it")
     load.add_argument("--probe-s", type=float, default=60.0, help="length of a step of the search, at least")
@@ -74,7 +74,6 @@ def load_arguments(options: Namespace) -> Namespace:
         "json_body": BODY,
         "rate": options.rate,
         "arrivals": POISSON if options.search_max_rate else options.arrivals,
-        "slo_ms": 1000 * options.slo_s,
         "seed": options.seed,
         "connections": options.connections,
         "items": options.output_length if options.model in models.GPT2S else 1,
@@ -82,6 +81,7 @@ def load_arguments(options: Namespace) -> Namespace:
         "seconds": options.confirm_s,
         "probe_seconds": options.probe_s,
         "confirmations": options.confirmations,
+        **({} if options.slo_s is None else {"slo_ms": 1000 * options.slo_s}),
     }
     searching = ["--search-max-rate"] if options.search_max_rate else []
     return load_options.parse([word for name in words for word in _flag(name, words[name])] + searching, None)
