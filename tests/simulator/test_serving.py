@@ -34,10 +34,8 @@ def test_means_are_those_of_theory(rate_per_s):
 def test_a_batch_waits_for_company_until_it_is_full_or_its_time_is_up():
     sent_s, done_s, status = server(1000, "constant", 4, delay_s=0.01).requests(0.0, 0.006, constant)
     assert status == ["ok"] * 6
-    full_s, part_s = (
-        0.003 + 0.01,
-        0.014 + 0.005,
-    )  # the fourth fills it; two more wait for 10 ms, for half of the work
+    full_s = 0.003 + SERVICE_S  # the fourth fills it
+    part_s = 0.014 + SERVICE_S / 2  # two more wait for 10 ms, and are half of the work
     assert done_s == pytest.approx([full_s] * 4 + [part_s] * 2)
     assert sent_s == pytest.approx(np.arange(6) / 1000)
     _, held_s, _ = server(1000, "constant", 4, delay_s=0.01, host_s=0.008).requests(0.0, 0.006, constant)

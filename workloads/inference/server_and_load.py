@@ -5,9 +5,9 @@ Unix socket and its events lie; no port is open. It answers before the job is re
 `load_test`: requests come at --rate from start to stop, whatever became of the ones before, and each is followed
 to its end. Identity and peak memory are those of the server, which has the device. If it dies, so does the job.
 
-With --search-max-rate the job finds, before it is ready, the highest Poisson rate at which 99 % of the requests
-are answered within --slo-s, confirmed by --confirmations more runs; it sends nothing between start and stop, and
-what it found is in the event `load`.
+With --search-max-rate the job finds, before it is ready, the highest Poisson rate at which the requests are
+answered within --slo-s, confirmed by --confirmations more runs; it sends nothing between start and stop, and what
+it found is in the event `load`.
 
 On a GPU the load has the last of the job's cores for itself, where there are two or more.
 """
@@ -51,6 +51,7 @@ def option_parser() -> ArgumentParser:
     load.add_argument("--rate", type=float, default=10.0, help="requests a second")
     load.add_argument("--arrivals", choices=SPREADS, default=POISSON, help="how they are spread")
     load.add_argument("--slo-s", type=float, help="latency that is promised, in s; a search needs it")
+    load.add_argument("--slo-percentile", type=float, default=99.0, help="how many are promised it, in %%")
     load.add_argument("--connections", type=positive, default=256, help="requests in flight at most")
     load.add_argument("--search-max-rate", action="store_true", help="find the highest rate that keeps it")
     load.add_argument("--probe-s", type=float, default=60.0, help="length of a step of the search, at least")
@@ -81,6 +82,7 @@ def load_arguments(options: Namespace) -> Namespace:
         "seconds": options.confirm_s,
         "probe_seconds": options.probe_s,
         "confirmations": options.confirmations,
+        "slo_percentile": options.slo_percentile,
         **({} if options.slo_s is None else {"slo_ms": 1000 * options.slo_s}),
     }
     searching = ["--search-max-rate"] if options.search_max_rate else []
