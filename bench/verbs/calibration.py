@@ -32,15 +32,16 @@ def find_rates(schedule: Schedule, rig: Rig, folder: RunFolder) -> None:
     """Find and keep the rate of each job that names a load, unless the run has them; raises SetupError."""
     if folder.calibration is not None:
         return
-    asked = {trial.tenants[0]: trial for trial in schedule.trials if trial.block == 1 and _names_load(trial)}
     searches: dict[str, Mapping[str, Any]] = {}
-    rates = [_rate(trial, rig, schedule.timing, searches) for _, trial in sorted(asked.items())]
+    rates = [_rate(trial, rig, schedule.timing, searches) for trial in searching(schedule)]
     if rates:
         folder.keep_calibration(Calibration(simulated=rig.device.simulated, jobs=tuple(rates)))
 
 
-def _names_load(trial: Trial) -> bool:
-    return trial.role is Role.SOLO and trial.mix.jobs[0].load is not None
+def searching(schedule: Schedule) -> list[Trial]:
+    """Return where the jobs that name a load run alone for the first time: in this mode they search, too."""
+    alone = [trial for trial in schedule.trials if trial.block == 1 and trial.role is Role.SOLO]
+    return sorted((trial for trial in alone if trial.mix.jobs[0].load is not None), key=lambda trial: trial.id)
 
 
 def _rate(trial: Trial, rig: Rig, timing: Timing, searches: dict[str, Mapping[str, Any]]) -> JobRate:

@@ -30,7 +30,7 @@ from bench.store.record import RunRecord, Status
 from bench.store.resume import supersede_broken_blocks
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
-from bench.verbs.calibration import find_rates
+from bench.verbs.calibration import find_rates, searching
 from bench.verbs.clock_lock import find_lock, refuse_impossible_lock, with_lock
 from bench.verbs.expectations import expectations
 
@@ -203,6 +203,8 @@ def _print_schedule(schedule: Schedule, device: Device, lock: int | str | None, 
         print(f"SM clock: locked at {f'{lock} MHz' if isinstance(lock, int) else 'what a short trial finds'}")
     for trial in schedule.trials:
         print(f"block {trial.block:>2}  {trial.mode.label:<14} {trial.mix.name}{_alone(trial)}")
+    for trial in searching(schedule):
+        print(f"before block 1: the highest rate of {trial.tenants[0]}, alone; its time is not in what follows")
     for line in expectations(schedule, decided):
         print(line)
 

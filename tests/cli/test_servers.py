@@ -88,3 +88,14 @@ def test_a_promise_that_nobody_can_keep_is_refused_before_the_first_block(place)
     assert done.returncode == 2
     assert "at no rate are 99 % answered within slo_s: 0.0001; raise slo_s" in done.stderr
     assert not list(place.run_folder.glob("trials/[!.]*"))
+
+
+def test_a_dry_run_tells_of_the_search_and_no_clock_is_locked_before_it(place):
+    place.plan.write_text(PLAN)
+    where = ("--plan", place.plan, "--device", "simulated:a100-80gb", "--results", place.results)
+    told = place.run(*where, "--dry-run").stdout
+    assert "before block 1: the highest rate of resnet50-server load=0.5, alone" in told
+    refused = place.run(*where, "--lock-clocks")
+    assert refused.returncode == 2
+    assert "--lock-clocks MHZ" in refused.stderr
+    assert not place.results.exists()
