@@ -19,7 +19,7 @@ from bench.plan.schedule import Schedule, Trial, Visit
 from bench.progress import Progress
 from bench.rig import Rig
 from bench.store.compose import measured, not_measured, visited
-from bench.store.record import RunRecord, Status, TrialRecord
+from bench.store.record import RunRecord, Status, TrialRecord, rates_of
 from bench.store.run_folder import RunFolder
 from bench.telemetry.contract import Telemetry
 
@@ -30,6 +30,7 @@ class Experiment:
     def __init__(self, rig: Rig, run: RunFolder, catalog: Catalog, progress: Progress) -> None:
         self.rig, self.folder, self.catalog, self.progress = rig, run, catalog, progress
         self.run: RunRecord = run.record
+        self.rates = rates_of(run.calibration)
 
     def conduct(self, schedule: Schedule) -> None:
         """Measure every trial of the schedule that has no record yet."""
@@ -73,7 +74,7 @@ class Experiment:
         active.await_idle(self.rig.clock)
         grants = active.tenancy(trial.mix)
         scratch = self.folder.scratch(trial.id)
-        tenants = make_tenants(trial, grants, self.catalog, self.rig.device, scratch, self.run.run_id)
+        tenants = make_tenants(trial, grants, self.catalog, self.rig.device, scratch, self.run.run_id, self.rates)
         granted = [tenant.grant for tenant in tenants]
         with self.rig.sampler.watch() as watch:
             corun = co_run(

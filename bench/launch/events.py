@@ -79,6 +79,12 @@ class Requests:
     def __len__(self) -> int:
         return len(self.status)
 
+    def lag_p99_s(self, from_s: float, to_s: float) -> float | None:
+        """Return the p99 (nearest rank) of sent - scheduled of what was due in a span; None if none was sent."""
+        inside = (self.scheduled_s >= from_s) & (self.scheduled_s < to_s) & ~np.isnan(self.sent_s)
+        lag_s = (self.sent_s - self.scheduled_s)[inside]
+        return float(np.quantile(lag_s, 0.99, method="inverted_cdf")) if len(lag_s) else None
+
     def problem(self, start_s: float, stop_s: float) -> str | None:
         """Say what a load between these instants cannot have been, if these requests are not one."""
         if len(self) and not (start_s <= self.scheduled_s.min() and self.scheduled_s.max() < stop_s):

@@ -1,16 +1,17 @@
 """From a planned trial to tenants: full parameters, private folders, cores and memory."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from bench.errors import SetupError
 from bench.gpu.device import Device
 from bench.launch.contract import SLOWDOWN_VARIABLE, Tenant
 from bench.modes.contract import Grant
 from bench.plan.catalog import SLO, Catalog, Resources
-from bench.plan.model import Mix, Plan
+from bench.plan.model import LOAD, Mix, Plan
 from bench.plan.schedule import Trial, trial_seed
 
 RUNNER_CORES = 1  # stay with runner and sampler
@@ -19,13 +20,17 @@ SHARED_BOARD_FLAG = "board_shared_with_others"
 
 
 def make_tenants(
-    trial: Trial, grants: Sequence[Grant], catalog: Catalog, device: Device, folder: Path, run_id: str
-) -> tuple[Tenant, ...]:
-    """Return the tenants that run in this trial; a job alone has the cores it would have in its mix."""
+    trial: Trial, grants: Sequence[Grant], catalog: Catalog, device: Device, folder: Path, run_id: str,
+    rates: Mapping[str, float] = MappingProxyType({}),
+) -> tuple[Tenant, ...]:  # fmt: skip
+    """Return the tenants that run in this trial; a job alone has the cores it would have in its mix.
+
+    `rates` are those (per second) that jobs with a `load` have been found to stand for, by label.
+    """
     slots = range(len(trial.mix.jobs)) if trial.slot is None else [trial.slot]
     cores = _cores(trial.mix, catalog) if device.kind == "gpu" and not device.simulated else None
     return tuple(
-        _tenant(trial, slot, grants[slot], catalog, device, folder, run_id, cores[slot] if cores else None)
+        _tenant(trial, slot, grants[slot], catalog, device, folder, run_id, cores[slot] if cores else None, rates)
         for slot in slots
     )
 
@@ -68,7 +73,7 @@ def _refuse(mix: Mix, what: str, needs: Sequence[float], limit: float) -> None:
 
 def _tenant(
     trial: Trial, slot: int, grant: Grant, catalog: Catalog, device: Device, folder: Path, run_id: str,
-    cores: tuple[int, ...] | None,
+    cores: tuple[int, ...] | None, rates: Mapping[str, float],
 ) -> Tenant:  # fmt: skip
     job = trial.mix.jobs[slot]
     workload = job.workload_in(catalog)
@@ -76,6 +81,8 @@ def _tenant(
     job_folder.mkdir(parents=True)
     parameters = {**workload.parameters_on(device.kind), **job.parameters}
     slo_s = parameters.pop(SLO, workload.slo_s)
+    if parameters.pop(LOAD, None) is not None and job.label in rates:
+        parameters["rate"] = rates[job.label]
     return Tenant(
         name=trial.mix.tenants[slot],
         job=job.label,

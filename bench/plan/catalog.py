@@ -51,6 +51,7 @@ class Workload(_Entry):
     unit: str
     parameters: Mapping[str, ParameterValue]
     cpu_parameters: Mapping[str, ParameterValue] = {}
+    one_of: Mapping[str, ParameterValue] = {}  # a job names exactly one of these; the values are examples
     choices: Mapping[str, tuple[ParameterValue, ...]] = {}
     requires: tuple[str, ...] = ()  # Python packages that the module imports
     install: str = EXTRA  # what pip takes to have them
@@ -69,18 +70,20 @@ class Workload(_Entry):
         return {**self.parameters, **(self.cpu_parameters if device_kind == "cpu" else {})}
 
     @property
-    def options(self) -> tuple[str, ...]:
-        """What a plan may set: the program's parameters, and the SLO of its users, which is none of them."""
-        return (*self.parameters, SLO) if self.reports == "requests" else tuple(self.parameters)
+    def options(self) -> Mapping[str, ParameterValue]:
+        """What a plan may set, each with a default or an example: parameters, and what the users want (SLO)."""
+        promise = {SLO: self.slo_s or 1.0} if self.reports == "requests" else {}
+        return {**self.parameters, **self.one_of, **promise}
 
     def problem_with(self, option: str, value: object) -> str | None:
         """Say why `value` cannot be given to a known option, or None if it can."""
-        default, allowed = {SLO: 1.0, **self.parameters}[option], self.choices.get(option)
+        default, allowed = self.options[option], self.choices.get(option)
         if allowed is not None and value not in allowed:
             return f"must be one of {', '.join(map(str, allowed))}, not {shown(value)}"
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
-            return f"must be of type {type(default).__name__} (default {default!r}), not {shown(value)}"
-        if option == "intensity" and isinstance(value, int | float) and not 0 < value <= 1:
+            example = "such as" if option in self.one_of else "default"
+            return f"must be of type {type(default).__name__} ({example} {default!r}), not {shown(value)}"
+        if option in ("intensity", "load") and isinstance(value, int | float) and not 0 < value <= 1:
             return f"must be above 0 and at most 1, not {shown(value)}"
         if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < LIMIT:
             return f"must be positive and below {LIMIT:g}, not {shown(value)}"

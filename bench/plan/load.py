@@ -236,6 +236,9 @@ class _Reader:
     def _parameters(self, name: str, given: Mapping[Any, Any], place: str) -> dict[str, ParameterValue]:
         workload = self.catalog[name]
         self._known_keys(given, ("workload", "count", *workload.options), place)
+        if workload.one_of and len(workload.one_of.keys() & given.keys()) != 1:
+            ways = " or ".join(f"{key}: {value}" for key, value in workload.one_of.items())
+            self._say(place, f"{name} takes exactly one of {listed(workload.one_of)}; write {ways}, for instance")
         problems = {key: workload.problem_with(key, given[key]) for key in workload.options if key in given}
         for key, problem in problems.items():
             if problem is not None:

@@ -10,6 +10,7 @@ from bench.plan.catalog import Catalog, ParameterValue, Resources, Workload
 from bench.plan.mode import Mode
 
 Metric = Literal["stp", "antt", "smallest_progress", "jain"]
+LOAD = "load"  # a share of the highest rate that a job takes alone; a calibration finds the rate
 PRIMARY_METRICS: tuple[Metric, ...] = get_args(Metric)
 
 
@@ -83,6 +84,12 @@ class Job(_Frozen):
         """The job as tables name it: `resnet50-training`, or `resnet50-training batch_size=8`."""
         options = [f"{key}={value}" for key, value in sorted(self.parameters.items())]
         return " ".join([self.workload, *options])
+
+    @property
+    def load(self) -> float | None:
+        """Which share of its solo maximum its users ask for; None where a rate is named, or there are no users."""
+        share = self.parameters.get(LOAD)
+        return None if share is None else float(share)
 
     @property
     def is_silent(self) -> bool:

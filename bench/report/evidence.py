@@ -73,7 +73,16 @@ def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "launcher", _variants(record.launcher for record in comparison.records)
     yield from _flat("device", run.device)
     yield from _flat("software", run.software)
+    yield from _rates(comparison.records)
     yield from _workloads(comparison.records)
+
+
+def _rates(records: Iterable[TrialRecord]) -> Iterator[tuple[str, str]]:
+    """Yield how many requests each server was sent; calibration.json tells how that of a load was found."""
+    servers = [each for record in records for each in record.tenants if "rate" in each.parameters]
+    offered = {each.job: each.parameters["rate"] for each in servers}
+    for job, rate_per_s in sorted(offered.items()):
+        yield f"rate of {job}", f"{rate_per_s:.5g} requests a second, in every mode"
 
 
 def _workloads(records: Iterable[TrialRecord]) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,8 @@ from bench.simulator.board import (
 )
 from bench.simulator.driver.cuda import RefusedError, memory_limit_mib, memory_mib
 from bench.simulator.driver.state import Client, DriverState, updated
-from bench.simulator.requests import Users, Vector, users_of
+from bench.simulator.requests import Users, users_of
+from bench.simulator.serving import Server, Vector
 
 STARTUP_S = 8.0  # imports and model building; assumed, and outside the window
 WARMUP_STEPS = 20
@@ -230,13 +231,18 @@ class _SimulatedJob:
         def service(count: int) -> Vector:
             return mean_service_s * step_noise(self.tenant.seed, count, profile.step_cv)
 
-        sent_s, done_s = (instants.tolist() for instants in users.requests(window.start_s, window.stop_s, service))
-        count = len(sent_s)
-        self.board.clock.sleep(max(0.0, max(done_s, default=0.0) - self.board.clock.monotonic_s()))
-        status, items = ["ok"] * count, [1] * count
-        self._say("request", scheduled_s=sent_s, sent_s=sent_s, done_s=done_s, status=status, items=items)
+        if isinstance(users, Server) and self.tenant.parameters.get("search_max_rate"):
+            found = users.search(float(self.tenant.parameters["slo_s"]), service)
+            self._say("load", planned=None, cpu_s=0.0, details=found)
+            count, items = 0, [0]
+        else:
+            sent, done, status = users.requests(window.start_s, window.stop_s, service)
+            sent_s, done_s, count = sent.tolist(), done.tolist(), len(sent)
+            items = [self._items_per_request()] * count
+            self.board.clock.sleep(max(0.0, max(done_s, default=0.0) - self.board.clock.monotonic_s()))
+            self._say("request", scheduled_s=sent_s, sent_s=sent_s, done_s=done_s, status=status, items=items)
         peak_mib = round(profile.gpu_memory_gb * MIB_PER_GB)
-        self._say("done", steps=0, requests=count, items=count, peak_memory_mib=peak_mib)
+        self._say("done", steps=0, requests=count, items=sum(items), peak_memory_mib=peak_mib)
         self._status = 0
 
     def _resident(self, at_work: bool = False) -> Resident:
@@ -254,6 +260,10 @@ class _SimulatedJob:
 
     def _items_per_step(self) -> int:
         return int(str(self.tenant.parameters.get("batch_size", 1)))
+
+    def _items_per_request(self) -> int:
+        """Return the tokens of one generation, or 1."""
+        return int(self.tenant.parameters["output_length"]) if self.tenant.workload.unit == "tokens" else 1
 
     def _read_window(self) -> Window | None:
         try:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from bench.clock import utc_now
 from bench.launch.contract import Launcher, Tenant
-from bench.launch.corun import CoRun, Outcome
+from bench.launch.corun import CoRun, Outcome, Window
 from bench.modes.contract import Evidence
 from bench.modes.stopwatch import Stopwatch, TimedCall
 from bench.plan.schedule import Trial, Visit
@@ -24,6 +24,8 @@ from bench.store.software import boot_id
 from bench.telemetry.contract import Telemetry
 from bench.telemetry.gates import Gates, judge_clock, judge_telemetry
 
+LATE = 0.05  # of the SLO: p99 of sent - scheduled that the load generator may have
+
 
 def measured(
     run: RunRecord,
@@ -38,6 +40,8 @@ def measured(
     """Return the record of a trial whose jobs were started."""
     proof = (*evidence, *corun.evidence)
     gates = _gates(telemetry, corun, run.device.get("sm_clock_lock_mhz"))
+    if run.device.get("kind") == "gpu" and corun.window:  # on the host's cores nothing is pinned, clients neither
+        gates += judge_clients(corun.outcomes, corun.window)
     status, reason = _judge(proof, corun, gates)
     return _record(
         run, trial, launcher.name, started_at, status=status, reason=reason,
@@ -112,6 +116,16 @@ def _record(
 def _gates(telemetry: Telemetry, corun: CoRun, locked_mhz: float | None) -> Gates:
     window, clock = corun.window, judge_clock(corun.clock_step_s)
     return clock + judge_telemetry(telemetry, window.settle_s, window.stop_s, locked_mhz) if window else clock
+
+
+def judge_clients(outcomes: Sequence[Outcome], window: Window) -> Gates:
+    """Fault loads that were sent later than the instrument may be: 5 % of what is promised, at p99 (LATE)."""
+    faults = []
+    for outcome in outcomes:
+        tenant, lag_s = outcome.tenant, outcome.events.requests.lag_p99_s(window.settle_s, window.stop_s)
+        if tenant.workload.one_of and tenant.slo_s and lag_s is not None and lag_s > LATE * tenant.slo_s:
+            faults.append(f"the load of {tenant.name} was sent {1000 * lag_s:.1f} ms late at p99")
+    return Gates(tuple(faults))
 
 
 def _judge(proof: Sequence[Evidence], corun: CoRun, gates: Gates) -> tuple[Status, str | None]:

@@ -170,6 +170,29 @@ class RunRecord(_Record):
     created_at: str
 
 
+class JobRate(_Record):
+    """The rate that a job's `load` stands for, and the search that found the maximum it is a share of.
+
+    The maximum is the highest Poisson rate at which 99 % of the requests were answered within `slo_s`, confirmed.
+    """
+
+    job: str
+    load: float
+    slo_s: float
+    maximum_per_s: float
+    rate_per_s: float
+    mode_label: str  # in which the job ran, alone
+    search: Mapping[str, Any]  # as the job tells it: probes, lowest failing rate, attainment
+
+
+class Calibration(_Record):
+    """What was found once, before the first block, and holds in all modes."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    simulated: bool
+    jobs: tuple[JobRate, ...]
+
+
 class BlockNeed(_Record):
     """How many blocks one primary contrast asks for, by the spread of its log-ratios over the pilot."""
 
@@ -198,6 +221,11 @@ class BlockDecision(_Record):
         return any(need.blocks > self.blocks for need in self.needs)
 
 
+def rates_of(calibration: Calibration | None) -> dict[str, float]:
+    """Return the rate (requests a second) of each job that has a load, by its label."""
+    return {job.job: job.rate_per_s for job in calibration.jobs} if calibration else {}
+
+
 def read_trial(path: Path) -> TrialRecord:
     """Read one trial.json; raises RecordError that says which way to fix it."""
     return _read(path, TrialRecord)
@@ -218,7 +246,12 @@ def read_decision(path: Path) -> BlockDecision:
     return _read(path, BlockDecision)
 
 
-_R = TypeVar("_R", TrialRecord, RunRecord, VisitRecord, BlockDecision)
+def read_calibration(path: Path) -> Calibration:
+    """Read a calibration.json; raises RecordError that says which way to fix it."""
+    return _read(path, Calibration)
+
+
+_R = TypeVar("_R", TrialRecord, RunRecord, VisitRecord, BlockDecision, Calibration)
 
 
 def _read(path: Path, kind: type[_R]) -> _R:

@@ -22,9 +22,11 @@ from bench.launch.corun import CoRun
 from bench.launch.events import Steps
 from bench.store.record import (
     BlockDecision,
+    Calibration,
     RunRecord,
     TrialRecord,
     VisitRecord,
+    read_calibration,
     read_decision,
     read_run,
     read_trial,
@@ -44,6 +46,7 @@ class RunFolder:
         self.plan_file = path / "plan.yaml"
         self.run_file = path / "run.json"
         self.decision_file = path / "blocks.json"
+        self.calibration_file = path / "calibration.json"
         self.trials_folder = path / "trials"
         self.visits_folder = path / "visits"
         self.report_folder = path / "report"
@@ -88,6 +91,16 @@ class RunFolder:
         """Write how many blocks there are to be."""
         with self.writing():
             _replace(self.decision_file, decision.model_dump_json(indent=2) + "\n")
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """Which rates stand for the loads of the plan; None where it names none, or they are not found yet."""
+        return read_calibration(self.calibration_file) if self.calibration_file.is_file() else None
+
+    def keep_calibration(self, calibration: Calibration) -> None:
+        """Write the rates that were found."""
+        with self.writing():
+            _replace(self.calibration_file, calibration.model_dump_json(indent=2) + "\n")
 
     def has(self, trial_id: str) -> bool:
         """Whether this trial has been measured and written."""

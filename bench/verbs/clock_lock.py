@@ -49,6 +49,8 @@ def find_lock(request: int | str | None, rig: Rig, plan: Plan, seed: int) -> Clo
         return None
     if isinstance(request, int):
         return ClockLock(sm_clock_mhz=request, note=note)
+    if any(job.load is not None for mix in plan.mixes for job in mix.jobs):
+        raise SetupError(f"--lock-clocks comes before the rate of a load: is known; {_BY_HAND}")
     trial = Trial("calibration", 0, _most_loading(plan, rig), max(plan.mixes, key=lambda mix: len(mix.jobs)),
                   Role.MIX, None, seed)  # fmt: skip
     sustained_mhz, samples = _clock_under_load(*_run(trial, rig))

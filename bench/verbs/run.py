@@ -30,6 +30,7 @@ from bench.store.record import RunRecord, Status
 from bench.store.resume import supersede_broken_blocks
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
+from bench.verbs.calibration import find_rates, searching
 from bench.verbs.clock_lock import find_lock, refuse_impossible_lock, with_lock
 from bench.verbs.expectations import expectations
 
@@ -115,6 +116,7 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
     if rig.device.simulated:  # nothing is measured, so the charts may be imported while the driver's tools run
         threading.Thread(target=import_module, args=("bench.verbs.report",), daemon=True).start()
     try:
+        find_rates(schedule, rig, folder)
         with Progress(schedule, done, quiet) as progress:
             experiment = Experiment(rig, folder, load_catalog(), progress)
             experiment.conduct(schedule)
@@ -201,6 +203,8 @@ def _print_schedule(schedule: Schedule, device: Device, lock: int | str | None, 
         print(f"SM clock: locked at {f'{lock} MHz' if isinstance(lock, int) else 'what a short trial finds'}")
     for trial in schedule.trials:
         print(f"block {trial.block:>2}  {trial.mode.label:<14} {trial.mix.name}{_alone(trial)}")
+    for trial in searching(schedule):
+        print(f"before block 1: the highest rate of {trial.tenants[0]}, alone; its time is not in what follows")
     for line in expectations(schedule, decided):
         print(line)
 

@@ -57,6 +57,24 @@ def test_every_problem_is_told_at_once_with_its_place_and_the_nearest_name(probl
     assert len(found) == len(WHAT_IS_WRONG)
 
 
+@pytest.mark.parametrize(
+    ("given", "place", "what"),
+    [
+        ("", "mixes.a[0]", "takes exactly one of load, rate; write rate: 100.0 or load: 0.6, for instance"),
+        (", rate: 5, load: 0.5", "mixes.a[0]", "takes exactly one of load, rate"),
+        (", load: 0", "mixes.a[0].load", "must be above 0 and at most 1, not 0"),
+        (", load: 1.1", "mixes.a[0].load", "must be above 0 and at most 1, not 1.1"),
+        (", rate: 0", "mixes.a[0].rate", "must be positive"),
+        (", rate: fast", "mixes.a[0].rate", "must be of type float (such as 100.0), not 'fast'"),
+        (", rate: 5, arrivals: often", "mixes.a[0].arrivals", "must be one of poisson, constant, bursty"),
+    ],
+)
+def test_a_server_is_offered_one_rate(problems, given, place, what):
+    (problem,) = problems(f"modes: [mps]\nmixes: {{a: [{{workload: resnet50-server{given}}}]}}\n")
+    assert problem.startswith(f"{place}: ")
+    assert what in problem
+
+
 def test_the_message_names_file_and_number_of_problems(read):
     with pytest.raises(PlanError) as caught:
         read("blokcs: 1")

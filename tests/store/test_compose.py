@@ -1,8 +1,10 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from bench.launch.corun import CoRun
+from bench.launch.events import JobEvents
 from bench.launch.process import ProcessLauncher
 from bench.modes.contract import Evidence, Grade
 from bench.plan.schedule import Role
@@ -74,6 +76,27 @@ def test_a_device_that_was_slowed_down_makes_a_good_trial_invalid(record_of, cor
     assert (good.status, good.flags) == (Status.INVALID, ("flag", "software_power_cap"))
     assert "hardware thermal slowdown" in good.reason
     assert record_of(corun, PROVEN).status is Status.FAILED
+
+
+@pytest.mark.parametrize(("kind", "slo_s", "status"), [
+    ("gpu", 0.1, Status.INVALID), ("gpu", 1.0, Status.OK), ("gpu", None, Status.OK), ("cpu", 0.1, Status.OK),
+])  # fmt: skip
+def test_a_load_that_was_sent_late_is_no_fair_measurement(
+    run_record, trial, telemetry, corun, kind, slo_s, status
+):
+    due_s = [101.5, 102.0, 102.5, 103.5]  # the last after the window
+    columns = {"scheduled_s": due_s, "sent_s": [101.5, 102.01, 102.5, 104.0], "done_s": [102, 102.1, 102.6, 104.1]}
+    served = replace(corun.outcomes[0], events=JobEvents(request_batches=[
+        {**columns, "status": ["ok"] * 4, "items": [1] * 4}
+    ]))  # fmt: skip
+    workload = served.tenant.workload.model_copy(update={"one_of": {"rate": 1.0}})
+    served = replace(served, tenant=replace(served.tenant, workload=workload, slo_s=slo_s))
+    run = run_record.model_copy(update={"device": {"kind": kind}})
+    only = CoRun((served,), corun.window)
+    record = measured(run, trial, ProcessLauncher(), [PROVEN], only, telemetry, [], STARTED_AT)
+    assert record.status is status
+    if status is Status.INVALID:
+        assert "the load of a was sent 10.0 ms late at p99" in record.reason
 
 
 def test_an_unproven_mode_outranks_a_failed_job_wherever_it_was_seen(record_of, corun):

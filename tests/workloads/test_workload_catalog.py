@@ -35,6 +35,9 @@ NAMES = (
     "cpu-probe",
     "memory-probe",
     "jupyter",
+    "resnet50-server",
+    "bert-base-server",
+    "gpt2-server",
 )
 MODULES = (
     "workloads.training.resnet_training",
@@ -45,6 +48,7 @@ MODULES = (
     "workloads.training.tensorflow_resnet",
     "workloads.inference.batch_inference",
     "workloads.inference.llm_generation",
+    "workloads.inference.server_and_load",
     "workloads.probes.first_context",
     "workloads.probes.aggressor",
     "workloads.interactive.jupyter_simulation",
@@ -64,6 +68,8 @@ def test_every_parameter_is_an_option_that_takes_its_default(
     entry = catalog[name]
     assert entry["cpu_parameters"].keys() <= entry["parameters"].keys()
     parameters = {**entry["parameters"], **(entry["cpu_parameters"] if device == "cpu" else {})}
+    if "rate" in entry.get("one_of", {}):
+        parameters["rate"] = entry["one_of"]["rate"]  # which a load has become when the program starts
     parser = importlib.import_module(entry["module"]).option_parser()
     options = parser.parse_args(["--device", device, "--seed", "3", *spell_flags(parameters)])
     assert parameters.items() <= vars(options).items()

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from workloads.inference.serving.models import Served
     from workloads.inference.serving.queries import Kind
 
+SOCKET = "server.sock"
+BATCH_SIZE, WARMUP_STEPS = 16, 3
 LOOK_S = 0.1
 BACKLOG = 1024
 IDLE_S = 75  # an idle connection is kept for so long
@@ -57,21 +59,26 @@ WRAPPED = ("torch", "torchvision", "transformers", "fastapi", "uvicorn", "promet
 
 def option_parser() -> ArgumentParser:
     """Return the program's command line."""
-    parser = workload_parser(__doc__, batch_size=16)
-    parser.set_defaults(seconds=math.inf, warmup_steps=3)
-    names = (*models.RESNETS, *models.BERTS, *models.GPT2S)
-    parser.add_argument("--model", choices=names, default="resnet50", help="what to serve")
+    parser = workload_parser(__doc__, batch_size=BATCH_SIZE)
+    parser.set_defaults(seconds=math.inf, warmup_steps=WARMUP_STEPS)
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--socket", type=Path, default=Path("server.sock"), help="Unix socket to listen on")
+    where.add_argument("--socket", type=Path, default=Path(SOCKET), help="Unix socket to listen on")
     where.add_argument("--port", type=int, help="TCP port of 127.0.0.1 to listen on instead; 0: any that is free")
-    parser.add_argument("--max-delay-ms", type=float, default=2.0, help="what a request waits for company at most")
-    parser.add_argument("--max-queue", type=positive, default=64, help="requests that may wait")
     parser.add_argument("--max-connections", type=positive, default=1024, help="connections; 503 beyond")
     parser.add_argument("--linger-s", type=float, default=30.0, help="how long to wait for clients at the end")
+    add_serving_options(parser)
+    return parser
+
+
+def add_serving_options(parser: ArgumentParser) -> None:
+    """Add what is served, and how requests become batches."""
+    names = (*models.RESNETS, *models.BERTS, *models.GPT2S)
+    parser.add_argument("--model", choices=names, default="resnet50", help="what to serve")
+    parser.add_argument("--max-delay-ms", type=float, default=2.0, help="what a request waits for company at most")
+    parser.add_argument("--max-queue", type=positive, default=64, help="requests that may wait")
     add_image_options(parser)
     add_text_options(parser)
     add_generation_options(parser)
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

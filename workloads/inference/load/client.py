@@ -27,14 +27,19 @@ from workloads.job import Job, now_s
 
 RETRY_S = 0.1
 Pool = Callable[[Target, bytes, int, float], HttpPool]
+Stopping = Callable[[], bool]
 NOTICE_S = 0.2  # from naming the start to the start: arrivals are made meanwhile
 
 
 class Client:
     """A pool of connections to a server, and the load that goes through it."""
 
-    def __init__(self, options: Namespace, folder: Path, pool: Pool = HttpPool) -> None:
+    def __init__(
+        self, options: Namespace, folder: Path, pool: Pool = HttpPool, stopping: Stopping | None = None
+    ) -> None:
+        """Read what is to be sent where; `stopping`, if given, is asked all the time in place of the job."""
         self._options = options
+        self._stopping = stopping
         try:
             target, message = _request(options, folder)
         except (OSError, ValueError) as error:
@@ -48,7 +53,8 @@ class Client:
     def warm_up(self, job: Job | None = None) -> None:
         """Open all connections, wait until the server gives a good answer, and send the warm-up requests."""
         deadline_s = now_s() + self._options.startup_s
-        while (trouble := self._trouble()) and not (job and job.asked_to_stop()):
+        stopping = self._stopping_with(job)
+        while (trouble := self._trouble()) and not stopping():
             if now_s() > deadline_s:
                 asked = f"{self._options.url}: no good answer within {self._options.startup_s:g} s"
                 sys.exit(f"{asked}; the last try: {trouble}. Is the server up, and does it take this body?")
@@ -74,11 +80,11 @@ class Client:
         job.load(planned, run.cpu_s, **how_made(self._options), **details(run))
         return run
 
-    def search_max_rate(self) -> MaxRate:
-        """Find the highest rate that keeps the SLO."""
+    def search_max_rate(self, first_per_s: float | None = None) -> MaxRate:
+        """Find the highest rate that keeps the SLO, from a first guess (None: the rate of the options)."""
         options = self._options
         search = Search(self._probe, options.seed, options.slo_percentile, options.confirmations)
-        return search.find(options.rate)
+        return search.find(first_per_s or options.rate)
 
     def _probe(self, rate_per_s: float, seed: int, confirms: bool) -> Probe:
         """Do one run at one rate, long enough for MLPerf's rule, and tell it on standard error."""
@@ -127,7 +133,7 @@ class Client:
 
         began_s = time.process_time()
         with _no_garbage_collection():
-            drive(self._pool, scenario, record, job.asked_to_stop if job else _never)
+            drive(self._pool, scenario, record, self._stopping_with(job))
         cpu_s = time.process_time() - began_s
         stop_s = min(stop_s, now_s()) if stop_s == math.inf else stop_s
         return Run(
@@ -140,6 +146,9 @@ class Client:
             slo_s=options.slo_ms / 1000 if options.slo_ms else None,
             percentile=options.slo_percentile,
         )
+
+    def _stopping_with(self, job: Job | None) -> Stopping:
+        return self._stopping or (job.asked_to_stop if job else _never)
 
     def _trouble(self) -> str | None:
         """Say why the server does not answer well yet, if it does not."""
