@@ -11,6 +11,7 @@ from math import inf
 
 from bench.analysis.metrics import (
     ANTT,
+    CLOSED_METRICS,
     ENERGY,
     ISOLATION,
     JAIN,
@@ -24,7 +25,7 @@ from bench.analysis.metrics import (
 from bench.analysis.reading import Reading, first_reason
 from bench.analysis.trials import JobMeasure, TenantMeasure, TrialMeasure
 from bench.plan.mode import Exclusive
-from bench.plan.model import Mix
+from bench.plan.model import Job, Mix
 from bench.plan.schedule import Role, share_of
 from bench.stats.colocation import (
     SlowdownSplit,
@@ -169,7 +170,7 @@ def repeated_cells(trials: Iterable[TrialMeasure]) -> tuple[BlockCell, ...]:
 def _shared(trial: TrialMeasure, alone: Alone) -> BlockCell:
     record = trial.record
     mix = Mix(name=record.mix, jobs=record.mix_jobs)
-    jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants if _is_closed(tenant))
+    jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants if tenant.closed)
     readings = _Progress(jobs).readings()
     readings[ENERGY.name, ""] = _energy(trial.mean_power_w, readings[STP.name, ""])
     readings[ISOLATION.name, ""] = _worst([job.isolation for job in jobs], min)
@@ -198,34 +199,36 @@ def _job_progress(trial: TrialMeasure, mix: Mix, measured: TenantMeasure, alone:
 def _taking_turns(block: int, mix: Mix, alone: Alone) -> BlockCell | None:
     """Derive the exclusive arm of a mix from solo trials; None where one of them is missing.
 
-    Only closed loops take turns: users do not wait for one, and a program that does not report its work has none.
+    Only jobs in a closed loop take turns: users do not wait for one, and what does not report its work has none.
     """
     telling = [(name, job) for name, job in zip(mix.tenants, mix.jobs, strict=True) if not job.is_silent]
-    solos = [alone.solo(block, job.label) for _, job in telling]
-    trials = [trial for trial in solos if trial is not None and trial.tenants[0].rate > 0]
-    if len(trials) < len(telling):
+    solos = [(name, job, alone.solo(block, job.label)) for name, job in telling]
+    trials = [(name, job, trial) for name, job, trial in solos if trial and _is_base(job, trial)]
+    if len(trials) < len(telling) or not telling:
         return None
-    closed = [
-        (name, trial) for (name, _), trial in zip(telling, trials, strict=True) if _is_closed(trial.tenants[0])
-    ]
-    n = len(closed)
-    if not n:
-        return None
-    jobs = tuple(_turn(name, trial.tenants[0], n) for name, trial in closed)
-    turns: dict[Quantity, Reading] = {
-        (metric.name, ""): Reading(value)
-        for metric, value in ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0), (ISOLATION, 1.0))
-    }
-    turns[TAIL.name, ""] = _worst([_inflation(trial.jobs[0], trial) for trial in trials], max)
-    turns[ENERGY.name, ""] = _mean([trial.mean_power_w for _, trial in closed])
-    for trial in trials:
-        turns |= _job_readings(trial.jobs[0], n if _is_closed(trial.tenants[0]) else 1)
+    closed = [(name, trial) for name, job, trial in trials if job.takes_turns]
+    jobs = tuple(_turn(name, trial.tenants[0], mix.turns) for name, trial in closed)
+    turns = _turns_of(closed)
+    turns[TAIL.name, ""] = _worst([_inflation(trial.jobs[0], trial) for _, _, trial in trials], max)
+    for _, job, trial in trials:
+        turns |= _job_readings(trial.jobs[0], mix.turns if job.takes_turns else 1)
     return BlockCell(block, EXCLUSIVE, mix.name, None, jobs, turns)
 
 
-def _is_closed(measured: TenantMeasure) -> bool:
-    """Whether the job does as much as the device lets it; at the rate of its users its progress would be 1."""
-    return measured.tenant.reports == "steps"
+def _is_base(job: Job, solo: TrialMeasure) -> bool:
+    """Whether a solo trial can be held against: a rate of zero cannot, but users may have sent nothing."""
+    return not job.takes_turns or solo.tenants[0].rate > 0
+
+
+def _turns_of(closed: list[tuple[str, TrialMeasure]]) -> dict[Quantity, Reading]:
+    """Return what a mix of so many jobs in a closed loop has by definition when they take turns."""
+    n = len(closed)
+    if not n:
+        return {(metric.name, ""): Reading.absent(NO_PROGRESS) for metric in CLOSED_METRICS}
+    known = ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0), (ISOLATION, 1.0))
+    turns: dict[Quantity, Reading] = {(metric.name, ""): Reading(value) for metric, value in known}
+    turns[ENERGY.name, ""] = _mean([trial.mean_power_w for _, trial in closed])
+    return turns
 
 
 def _turn(name: str, alone: TenantMeasure, n: int) -> JobProgress:
@@ -258,8 +261,8 @@ def _inflation(job: JobMeasure, solo: TrialMeasure | None) -> Reading:
 
 
 def _worst(readings: list[Reading], pick: Callable[[list[float]], float]) -> Reading:
-    """Return the job that fares worst; nothing where one of them could not be measured."""
-    reason = first_reason(readings)
+    """Return the job that fares worst; nothing where one of them, or none at all, could be measured."""
+    reason = first_reason(readings) if readings else NO_PROGRESS
     return Reading.absent(reason) if reason else Reading(pick([each.value or 0 for each in readings]))
 
 

@@ -11,7 +11,7 @@ from bench.analysis.contrasts import AGAIN, CONTROL, SLOWED, Cells, Contrast, Qu
 from bench.analysis.metrics import METRICS, RATE, unit_of
 from bench.analysis.reading import Reading
 from bench.analysis.trials import TrialMeasure
-from bench.plan.model import Mix, Plan
+from bench.plan.model import Job, Mix, Plan
 from bench.plan.schedule import KNOWN_SLOWDOWN, Role
 from bench.stats.rounding import with_limits
 from bench.stats.verdict import Verdict
@@ -44,7 +44,8 @@ def controls(
         return ()
     again = [replace(cell, mode=f"{cell.mode} {AGAIN}") for cell in repeated_cells(trials)]
     known = Cells([*cells, *again, *_alone(trials)], records, pilot_blocks)
-    return (*_against_itself(plan, known), _slowed(plan, known, units))
+    slowed = [_slowed(plan, known, units, job) for job in [plan.slowed_job] if job is not None]
+    return (*_against_itself(plan, known), *slowed)
 
 
 def _alone(trials: Iterable[TrialMeasure]) -> list[BlockCell]:
@@ -78,8 +79,8 @@ def _covers_one(row: Contrast) -> str:
     return _outcome(row, 1.0)
 
 
-def _slowed(plan: Plan, cells: Cells, units: dict[str, str]) -> Control:
-    job, expected = plan.mixes[0].jobs[0], 1 / (1 + KNOWN_SLOWDOWN)
+def _slowed(plan: Plan, cells: Cells, units: dict[str, str], job: Job) -> Control:
+    expected = 1 / (1 + KNOWN_SLOWDOWN)
     alone = Mix(name=job.label, jobs=(job,))
     unit = unit_of(RATE, job.label, units)
     question = Question(alone.name, RATE, job.label, SLOWED, EXCLUSIVE, unit, CONTROL)

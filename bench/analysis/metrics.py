@@ -31,6 +31,8 @@ RATE = Metric("rate", "throughput", "items/s", True, per_job=True)
 LATENCY_P50 = Metric("latency_p50", "median step latency", "s", False, per_job=True)
 LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True)
 
+CLOSED_METRICS = (STP, ANTT, SMALLEST, JAIN, ISOLATION, ENERGY)
+"""Those that rest on the progress of jobs in a closed loop."""
 MIX_METRICS = (STP, ANTT, SMALLEST, JAIN, TAIL, ISOLATION, ENERGY)
 JOB_METRICS = (RATE, LATENCY_P50, LATENCY_P99)
 METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS)}

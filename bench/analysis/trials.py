@@ -30,6 +30,11 @@ class TenantMeasure:
     """Its place in the mix."""
     verdict: WindowVerdict
 
+    @property
+    def closed(self) -> bool:
+        """Whether it does as much as the device lets it; at the rate of its users its progress would be 1."""
+        return self.tenant.reports == "steps"
+
 
 @dataclass(frozen=True)
 class JobMeasure:

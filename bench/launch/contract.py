@@ -30,12 +30,14 @@ class Tenant:
     cpus: tuple[int, ...] | None  # None: not pinned
     memory_gb: float
     run_id: str
+    users_seed: int = 0  # of what its users do, where it reports requests: the same in every mode of a block
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """Command-line arguments of the workload's program: `--device cuda --seed 1 --batch-size 64 …`."""
         flags = [flag for key, value in self.parameters.items() for flag in _flag(key, value)]
-        return ("--device", self.device, "--seed", str(self.seed), *flags)
+        seed = self.users_seed if self.workload.reports == "requests" else self.seed
+        return ("--device", self.device, "--seed", str(seed), *flags)
 
     @property
     def log_file(self) -> Path:

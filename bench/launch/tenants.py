@@ -79,19 +79,15 @@ def _tenant(
         job=job.label,
         workload=workload,
         parameters={**workload.parameters_on(device.kind), **job.parameters},
-        seed=_seed(trial, slot, workload.reports == "requests"),
+        seed=(trial.seed + slot) % 2**31,
         device="cpu" if device.kind == "cpu" else "cuda",
         grant=_slowed(grant, trial.slowdown),
         folder=job_folder,
         cpus=cores,
         memory_gb=workload.resources.memory_gb,
         run_id=run_id,
+        users_seed=trial_seed(trial.block_seed, trial.mix.tenants[slot]),
     )
-
-
-def _seed(trial: Trial, slot: int, by_users: bool) -> int:
-    """Return a tenant's seed; users do the same in every mode of a block."""
-    return trial_seed(trial.block_seed, trial.mix.tenants[slot]) if by_users else (trial.seed + slot) % 2**31
 
 
 def _slowed(grant: Grant, slowdown: float | None) -> Grant:

@@ -223,7 +223,8 @@ class _Reader:
             self._say(place, f"unknown workload {shown(name)}{hint}; known: {listed(self.catalog)}")
             return Job(workload="unknown"), counts
         parameters = {key: value for key, value in options.items() if key not in ("workload", "count")}
-        return Job(workload=name, parameters=self._parameters(name, parameters, place)), counts
+        known = self._parameters(name, parameters, place)
+        return Job(workload=name, parameters=known, serves_users=self.catalog[name].reports == "requests"), counts
 
     def _own_job(self, options: Mapping[Any, Any], place: str) -> Job:
         """Read a command or an image of the user's own; two of one name must be the same."""

@@ -75,6 +75,8 @@ class Job(_Frozen):
     workload: str
     parameters: Mapping[str, ParameterValue] = {}
     program: Program | None = None
+    serves_users: bool = False
+    """Whether it reports the requests of its users: its rate is theirs, and in exclusive it takes no turns."""
 
     @property
     def label(self) -> str:
@@ -86,6 +88,11 @@ class Job(_Frozen):
     def is_silent(self) -> bool:
         """Whether it is a program that does not speak the job protocol."""
         return self.program is not None and self.program.unit is None
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether it works in a closed loop, so that there is a progress to hold against its own alone."""
+        return not (self.is_silent or self.serves_users)
 
     def workload_in(self, catalog: Catalog) -> Workload:
         """Return what is known of the job's workload."""
@@ -108,6 +115,11 @@ class Mix(_Frozen):
             seen[label] += 1
             names.append(f"{label} #{seen[label]}" if total[label] > 1 else label)
         return tuple(names)
+
+    @property
+    def turns(self) -> int:
+        """How many of the jobs take turns where nothing co-runs."""
+        return sum(job.takes_turns for job in self.jobs)
 
 
 class Plan(_Frozen):
@@ -138,6 +150,12 @@ class Plan(_Frozen):
     def lasting(self, blocks: int | None) -> "Plan":
         """Return the plan with the number of blocks that its pilot asked for; None leaves it as it is."""
         return self if blocks is None else self.model_copy(update={"blocks": blocks})
+
+    @property
+    def slowed_job(self) -> Job | None:
+        """The job that a plan with controls also measures slowed by a known share; None where no rate tells."""
+        jobs = (job for mix in self.mixes for job in mix.jobs if job.takes_turns)
+        return next(jobs, None) if self.timing.has_controls else None
 
     @property
     def repeated_mode(self) -> Mode | None:

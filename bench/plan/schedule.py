@@ -164,8 +164,8 @@ def _cells(plan: Plan, mode: Mode) -> list[list[_Cell]]:
     """
     jobs = {job.label: Mix(name=job.label, jobs=(job,)) for mix in plan.mixes for job in mix.jobs}
     solo: list[list[_Cell]] = [[(Role.SOLO, alone, 0)] for alone in jobs.values()]
-    if plan.timing.has_controls:
-        solo.append([(Role.SLOWED, next(iter(jobs.values())), 0)])
+    if slowed := plan.slowed_job:
+        solo.append([(Role.SLOWED, jobs[slowed.label], 0)])
     if isinstance(mode, Exclusive):
         return solo
     seen: set[tuple[str, str]] = set()

@@ -95,10 +95,8 @@ def job_table(comparison: Comparison) -> Table:
             "tables/levels.csv", _LEVEL_COLUMNS, f"metric is {RATE.name}, {LATENCY_P50.name}, {LATENCY_P99.name}"
         ),
         "Throughput is that of one tenant; exclusive counts its turns only, 1/n of the solo rate, and its "
-        "latency is that of a job alone. Of a job that serves users (unit: cells) it is the response time of "
-        "the requests scheduled in the window, its exclusive is the job alone, and it is outside STP, ANTT and Jain: at "
-        "the rate of its users progress is 1 whatever happens. Percentiles by nearest rank in each trial, then "
-        "geometric mean over blocks [95 % t interval].",
+        "latency is that of a job alone. Percentiles by nearest rank in each trial, then geometric mean over "
+        "blocks [95 % t interval].",
     )
     found = _index(comparison.levels)
     jobs = dict.fromkeys((level.mix, level.job) for level in comparison.levels if level.job)

@@ -1,7 +1,6 @@
 """The launcher's simulated twin: its jobs speak the real job protocol, in virtual time, from the board's law."""
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -28,14 +27,13 @@ from bench.simulator.board import (
 )
 from bench.simulator.driver.cuda import RefusedError, memory_limit_mib, memory_mib
 from bench.simulator.driver.state import Client, DriverState, updated
+from bench.simulator.requests import Users, Vector, users_of
 
 STARTUP_S = 8.0  # imports and model building; assumed, and outside the window
 WARMUP_STEPS = 20
 MIB_PER_GB = 1e9 / 2**20
 PROBE_VARIABLE = "BENCH_PROBE_MEMORY"
 PROBE_STEP_MIB = 64
-THINK_SIGMA = 1.0  # of the logarithm; as workloads/interactive/jupyter_simulation.py
-MOST_REQUESTS = 20_000  # of one user in a trial
 
 
 class SimulatedLauncher:
@@ -201,11 +199,11 @@ class _SimulatedJob:
         times = [time_s * job._slowdown() for job, time_s in zip(jobs, alike, strict=True)]
         self.board.occupy(window.start_s, window.stop_s, residents, times)
         for place, (job, mean_step_s) in enumerate(zip(jobs, times, strict=True)):
-            if job._serves_users:
-                there = [*residents[:place], job._resident(at_work=True), *residents[place + 1 :]]
-                job._serve(window, self.board.step_times(there)[place])
-            else:
+            if (users := users_of(job.tenant)) is None:
                 job._finish(window, mean_step_s)
+            else:
+                there = [*residents[:place], job._resident(at_work=True), *residents[place + 1 :]]
+                job._serve(window, users, self.board.step_times(there)[place] * job._slowdown())
 
     def _finish(self, window: Window, mean_step_s: float) -> None:
         """Write the steps of the whole co-run, the one in flight at its end included, and end."""
@@ -225,42 +223,29 @@ class _SimulatedJob:
         self._say("done", steps=steps, items=items * steps, peak_memory_mib=peak_mib)
         self._status = 0
 
-    def _serve(self, window: Window, mean_service_s: float) -> None:
-        """Write one user's requests: each is thought of after the one before it has ended."""
+    def _serve(self, window: Window, users: Users, mean_service_s: float) -> None:
+        """Write the requests of the whole co-run, each answered even where that is after the stop, and end."""
         profile = profile_of(self.tenant.workload)
-        thinking = np.random.default_rng(self.tenant.seed).lognormal(
-            math.log(self._think_s()), THINK_SIGMA, MOST_REQUESTS
-        )
-        service = mean_service_s * step_noise(self.tenant.seed + 2, MOST_REQUESTS, profile.step_cv)
-        done = window.start_s + np.cumsum(thinking + service)
-        scheduled = done - service
-        n = int(np.searchsorted(scheduled, window.stop_s))
-        columns = {
-            "scheduled_s": scheduled[:n].tolist(),
-            "sent_s": scheduled[:n].tolist(),
-            "done_s": done[:n].tolist(),
-        }
-        ended_s = max(window.stop_s, float(done[n - 1]) if n else 0.0)
-        self.board.clock.sleep(max(0.0, ended_s - self.board.clock.monotonic_s()))
-        self._say("request", **columns, status=["ok"] * n, items=[1] * n)
+
+        def service(count: int) -> Vector:
+            return mean_service_s * step_noise(self.tenant.seed, count, profile.step_cv)
+
+        sent_s, done_s = (instants.tolist() for instants in users.requests(window.start_s, window.stop_s, service))
+        count = len(sent_s)
+        self.board.clock.sleep(max(0.0, max(done_s, default=0.0) - self.board.clock.monotonic_s()))
+        status, items = ["ok"] * count, [1] * count
+        self._say("request", scheduled_s=sent_s, sent_s=sent_s, done_s=done_s, status=status, items=items)
         peak_mib = round(profile.gpu_memory_gb * MIB_PER_GB)
-        self._say("done", steps=0, requests=n, items=n, peak_memory_mib=peak_mib)
+        self._say("done", steps=0, requests=count, items=count, peak_memory_mib=peak_mib)
         self._status = 0
 
-    @property
-    def _serves_users(self) -> bool:
-        return self.tenant.workload.reports == "requests"
-
-    def _think_s(self) -> float:
-        return float(str(self.tenant.parameters["think_s"]))
-
     def _resident(self, at_work: bool = False) -> Resident:
-        """Return what is on the board; to its neighbours a user mostly thinks, which is host time to the law."""
+        """Return what is on the board; to its neighbours a job that waits for users has host time to the law."""
         if self.client is None:
             raise RuntimeError(f"{self.tenant.name} was refused by the driver and cannot run")
         cost = step_cost(self.tenant.workload, self.tenant.parameters)
-        if self._serves_users and not at_work:
-            cost = replace(cost, host_s=cost.alone_s + self._think_s() * math.exp(THINK_SIGMA**2 / 2))
+        if not at_work and (users := users_of(self.tenant)) is not None:
+            cost = replace(cost, host_s=cost.alone_s + users.pause_s(cost.alone_s))
         return Resident(self.client, cost)
 
     def _slowdown(self) -> float:
@@ -278,7 +263,7 @@ class _SimulatedJob:
         return Window(signal["start_s"], signal["settle_s"], signal["stop_s"])
 
     def _say(self, event: str, **fields: object) -> None:
-        line = {"event": event, "time_s": round(self.board.clock.monotonic_s(), 6), **fields}
+        line = {"event": event, "time_s": self.board.clock.monotonic_s(), **fields}
         with (self.tenant.folder / EVENTS_FILE).open("ab") as file:
             file.write(to_json(line) + b"\n")
 

@@ -1,13 +1,13 @@
 """Be a person at a notebook: execute its cells one after another in a real Jupyter kernel, and think before each.
 
-The think times come from a lognormal distribution and --seed alone, so the device does not change
-them. A cell is scheduled when the thinking is over, sent at once, and done when the kernel answers; done - scheduled is its
+The think times come from a lognormal distribution and --seed alone, so the device does not change them. A cell
+is scheduled when the thinking is over, sent at once, and done when the kernel answers; done - scheduled is its
 response time. After the last cell the notebook begins again. A cell that raises has status `error`; in a warm-up
 step, which executes the whole notebook, it ends the job.
 
 Without --notebook a small one is used: build a model, train it 20 steps, evaluate it, make a histogram. Cells
-find `torch`, `device` (a torch device) and `size`. One that queues work on the GPU and does not wait for it answers
-early, as it does to a person.
+find `torch`, `device` (a torch device) and `size`. One that queues work on the GPU and does not wait for it
+answers early, as it does to a person.
 """
 
 # ruff: noqa: PLC0415  (late imports: --help is instant, and a missing library is reported as an event)
