@@ -68,9 +68,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         source = simulated_run(Path(folder))
-        print(
-            "requests    report: wall s   CPU s     MiB  largest MiB    floor: wall s   CPU s    report / floor (CPU)"
-        )
+        print(_HEADING)
         for size in options.sizes:
             run = with_requests(source, Path(folder) / str(size), size)
             report = cost([sys.executable, "-m", "bench", "report", str(run.path)])
@@ -87,6 +85,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="requests in all; default %(default)s")
     parser.add_argument("--floor", type=Path, metavar="RUN", help="only read RUN's files and sort its latencies")
     return parser.parse_args()
+
+
+_HEADING = "  requests  report: wall s   CPU s     MiB  largest MiB    floor: wall s   CPU s  report / floor (CPU)"
 
 
 def _line(size: int, report: Cost, floor: Cost) -> str:
