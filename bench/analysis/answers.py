@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.analysis.colocation import EXCLUSIVE
 from bench.analysis.contrasts import ALL_TRIALS, Cells, Contrast, separable
-from bench.analysis.metrics import ANTT, METRICS, SMALLEST
+from bench.analysis.metrics import ANTT, GOODPUT, METRICS, SMALLEST, TAIL
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
 from bench.stats.rounding import bare, with_limits
@@ -38,13 +38,13 @@ class Findings:
     records: Sequence[TrialRecord]
     simulated: bool
 
-    def against_turns(self, mix: Mix, metric: str) -> list[Contrast]:
+    def against_turns(self, mix: Mix, metric: str, job: str = "") -> list[Contrast]:
         """Return the contrasts of each sharing mode with taking turns, best first, unmeasured last."""
         rows = [
             row
             for row in self.contrasts
             if (row.mix, row.metric, row.job, row.baseline, row.trials)
-            == (mix.name, metric, "", EXCLUSIVE, ALL_TRIALS)
+            == (mix.name, metric, job, EXCLUSIVE, ALL_TRIALS)
         ]
         sign = -1 if METRICS[metric].higher_is_better else 1
         return sorted(rows, key=lambda row: (row.ratio is None, sign * (row.ratio or 0)))
@@ -60,11 +60,52 @@ def answer(findings: Findings, mix: Mix) -> Answer:
 
 
 def _claim(findings: Findings, mix: Mix) -> str:
+    """Say who wins; a mix that serves users is headed by their goodput, the progress of its other jobs beside."""
+    if not findings.plan.sharing_modes:
+        return "nothing can be compared: the plan has no sharing mode"
+    users = dict.fromkeys(job.label for job in mix.jobs if job.serves_users)
+    claims = [_goodput_claim(findings, mix, job) for job in users]
+    if not mix.serves_only_users:
+        claims.append(f"{'the other jobs: ' if users else ''}{_progress_claim(findings, mix)}")
+    return "; ".join(claims)
+
+
+def _goodput_claim(findings: Findings, mix: Mix, job: str) -> str:
+    """Say which mode serves most users of a job in time, and how much of what they get alone that is."""
+    rows = [row for row in findings.against_turns(mix, GOODPUT.name, job) if row.ratio is not None]
+    usable = [row for row in rows if row.verdict != Verdict.FAILS_TOO_OFTEN]
+    if not usable:
+        known = [row.reason for row in findings.against_turns(mix, GOODPUT.name, job) if row.reason]
+        return f"the goodput of {job} is not known ({known[0] if known else 'not measured'})"
+    best, *others = usable
+    apart = separable(findings.cells, mix.name, GOODPUT.name, [row.mode for row in usable], job)
+    rivals = [row for row in others if not apart[frozenset((best.mode, row.mode))]]
+    so_far = "so far " if best.verdict == Verdict.NOT_ENOUGH_DATA else ""
+    parts = [f"{so_far}the users of {job} get most answers within the SLO from {best.mode}: {_kept(best)}"]
+    if rivals:
+        named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
+        parts.append(f"{named} cannot be told apart from it")
+    elif others:
+        parts.append(f"ahead of every other mode (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
+    return ", ".join([*parts, *_inflation(findings, mix, best.mode)])
+
+
+def _kept(row: Contrast) -> str:
+    """Say how much of the goodput alone a mode keeps, with interval and number of blocks."""
+    value = f"{bare(row.value or 0)} {row.unit}, "
+    return f"{value}{bare(row.ratio or 0)} times that of the job alone ({_certainty(row)})"
+
+
+def _inflation(findings: Findings, mix: Mix, mode: str) -> Iterator[str]:
+    row = next((row for row in findings.against_turns(mix, TAIL.name) if row.mode == mode), None)
+    if row is not None and row.value is not None:
+        yield f"the worst p99 of the mix is {bare(row.value)} times that alone"
+
+
+def _progress_claim(findings: Findings, mix: Mix) -> str:
     rows = [row for row in findings.against_turns(mix, findings.plan.primary[0]) if row.ratio is not None]
     verdicts = {row.verdict for row in rows}
     winners = [row for row in rows if row.verdict == Verdict.BETTER]
-    if not findings.plan.sharing_modes:
-        return "nothing can be compared: the plan has no sharing mode"
     if not rows:
         return "no sharing mode could be compared with taking turns"
     if winners:
@@ -95,10 +136,15 @@ def _win(findings: Findings, mix: Mix, winner: Contrast, rows: Sequence[Contrast
 
 def _effect(row: Contrast) -> str:
     """Say what a mode does against taking turns, with interval and number of blocks."""
-    text, _, limits = with_limits(row.ratio or 0, row.ci_low, row.ci_high).partition(" [")
+    text = with_limits(row.ratio or 0, row.ci_low, row.ci_high).partition(" [")[0]
+    return f"{row.mode} {_DOES[row.metric].format(ratio=text)} ({_certainty(row)})"
+
+
+def _certainty(row: Contrast) -> str:
+    limits = with_limits(row.ratio or 0, row.ci_low, row.ci_high).partition(" [")[2]
     interval = f"95 % CI {limits[:-1].replace(', ', ' to ')}" if limits else "no interval"
     blocks = "1 block" if row.n_blocks == 1 else f"{row.n_blocks} blocks"
-    return f"{row.mode} {_DOES[row.metric].format(ratio=text)} ({interval}, n = {blocks})"
+    return f"{interval}, n = {blocks}"
 
 
 def _companions(findings: Findings, mix: Mix, mode: str) -> Iterator[str]:

@@ -11,18 +11,23 @@ from math import inf
 
 from bench.analysis.metrics import (
     ANTT,
+    ATTAINMENT,
     CLOSED_METRICS,
     ENERGY,
+    ERRORS,
+    GOODPUT,
     ISOLATION,
     JAIN,
     LATENCY_P50,
     LATENCY_P99,
+    OFFERED,
     RATE,
     SMALLEST,
     STP,
     TAIL,
 )
 from bench.analysis.reading import Reading, first_reason
+from bench.analysis.requests import NO_REQUEST
 from bench.analysis.trials import JobMeasure, TenantMeasure, TrialMeasure
 from bench.plan.mode import Exclusive
 from bench.plan.model import Job, Mix
@@ -236,11 +241,21 @@ def _turn(name: str, alone: TenantMeasure, n: int) -> JobProgress:
 
 
 def _job_readings(job: JobMeasure, turns: int) -> dict[Quantity, Reading]:
-    return {
-        (RATE.name, job.job): Reading(job.rate / turns),
-        (LATENCY_P50.name, job.job): job.latency.reading(0.5),
-        (LATENCY_P99.name, job.job): job.latency.reading(0.99),
+    got = job.service
+    idle = got is not None and not got.offered_per_s.value
+    readings = {
+        RATE: Reading.absent(NO_REQUEST) if idle else Reading(job.rate / turns),
+        LATENCY_P50: job.latency.reading(0.5),
+        LATENCY_P99: job.latency.reading(0.99),
     }
+    if got is not None:
+        readings |= {
+            GOODPUT: got.goodput_per_s,
+            ATTAINMENT: got.attainment,
+            OFFERED: got.offered_per_s,
+            ERRORS: got.errors,
+        }
+    return {(metric.name, job.job): reading for metric, reading in readings.items()}
 
 
 def _energy(power_w: Reading, throughput: Reading) -> Reading:

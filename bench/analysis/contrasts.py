@@ -1,7 +1,8 @@
 """Every comparison of two modes: ratio over blocks with interval, correction for multiplicity, and verdict.
 
 The primary family is declared by the plan before the run: each sharing mode against exclusive, and against the
-baseline mode, in the plan's primary metrics; Holm holds over all of it. Everything else is exploratory (BH).
+baseline mode, in the goodput of each job that serves users and in the plan's primary metrics; Holm holds over
+all of it. Everything else is exploratory (BH).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from functools import cached_property
 from math import isfinite
 
 from bench.analysis.colocation import EXCLUSIVE, BlockCell
-from bench.analysis.metrics import JOB_METRICS, METRICS, MIX_METRICS, Metric, unit_of
+from bench.analysis.metrics import GOODPUT, JOB_METRICS, METRICS, MIX_METRICS, TAIL, Metric, unit_of
 from bench.analysis.reading import first_reason
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
@@ -205,10 +206,12 @@ class Pair:
         return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
 
 
-def pairwise(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[tuple[str, str], Pair]:
+def pairwise(
+    cells: Cells, mix: str, metric: str, modes: Sequence[str], job: str = ""
+) -> dict[tuple[str, str], Pair]:
     """Return each pair of modes, in the order given: Holm over all of them, exploratory."""
     pairs = [(a, b) for index, a in enumerate(modes) for b in modes[index + 1 :]]
-    asked = [Question(mix, METRICS[metric], "", *pair, "", EXPLORATORY) for pair in pairs]
+    asked = [Question(mix, METRICS[metric], job, *pair, "", EXPLORATORY) for pair in pairs]
     data = [cells.pairs(question) for question in asked]
     adjusted = holm([each.interval.p_value for each in data])
     return {
@@ -217,9 +220,11 @@ def pairwise(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[
     }
 
 
-def separable(cells: Cells, mix: str, metric: str, modes: Sequence[str]) -> dict[frozenset[str], bool]:
+def separable(
+    cells: Cells, mix: str, metric: str, modes: Sequence[str], job: str = ""
+) -> dict[frozenset[str], bool]:
     """Tell for each pair of modes whether this run can tell them apart."""
-    return {frozenset(pair): found.apart for pair, found in pairwise(cells, mix, metric, modes).items()}
+    return {frozenset(pair): found.apart for pair, found in pairwise(cells, mix, metric, modes, job).items()}
 
 
 def _questions(plan: Plan, units: dict[str, str]) -> Iterator[Question]:
@@ -232,7 +237,9 @@ def _questions(plan: Plan, units: dict[str, str]) -> Iterator[Question]:
 
 
 def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[Question]:
-    for metric in MIX_METRICS:
+    for job in dict.fromkeys(job.label for job in mix.jobs if job.serves_users):
+        yield Question(mix.name, GOODPUT, job, mode, baseline, GOODPUT.unit, PRIMARY)
+    for metric in MIX_METRICS if not mix.serves_only_users else (TAIL,):
         family = PRIMARY if metric.name in plan.primary else EXPLORATORY
         yield Question(mix.name, metric, "", mode, baseline, metric.unit, family)
     for job in dict.fromkeys(job.label for job in mix.jobs):

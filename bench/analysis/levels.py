@@ -9,12 +9,15 @@ from bench.analysis.contrasts import Cells
 from bench.analysis.metrics import METRICS, unit_of
 from bench.analysis.reading import first_reason
 from bench.plan.model import Plan
-from bench.stats.interval import geometric_mean_interval
+from bench.stats.interval import geometric_mean_interval, mean_interval
 
 
 @dataclass(frozen=True)
 class Level:
-    """One quantity of one cell: geometric mean over `n_blocks` blocks with its 95 % t interval, in `unit`."""
+    """One quantity of one cell: mean over `n_blocks` blocks with its 95 % t interval, in `unit`.
+
+    The mean is geometric, but arithmetic where zero is an honest value (`Metric.may_be_zero`).
+    """
 
     mix: str
     mode: str
@@ -43,8 +46,10 @@ def _of_cell(mix: str, mode: str, blocks: list[BlockCell], units: dict[str, str]
     for metric, job in dict.fromkeys(quantity for cell in blocks for quantity in cell.readings):
         readings = [cell.reading(metric, job) for cell in blocks]
         known = [reading.value for reading in readings if reading.value is not None]
-        reason = _starved(known) or first_reason(readings)
-        interval = geometric_mean_interval([] if _starved(known) else known)
+        starved = None if METRICS[metric].may_be_zero else _starved(known)
+        reason = starved or first_reason(readings)
+        mean = mean_interval if METRICS[metric].may_be_zero else geometric_mean_interval
+        interval = mean([] if starved else known)
         unit = unit_of(METRICS[metric], job, units)
         yield Level(mix, mode, metric, job, unit, interval.value, interval.low, interval.high, interval.n, reason)
 

@@ -13,6 +13,8 @@ class Metric:
     unit: str
     higher_is_better: bool
     per_job: bool = False
+    may_be_zero: bool = False
+    """Zero is an honest value: its level is an arithmetic mean, and no ratio is made of it."""
 
     @property
     def better(self) -> str:
@@ -30,12 +32,18 @@ ISOLATION = Metric("isolation", "smallest isolation", "", True)
 RATE = Metric("rate", "throughput", "items/s", True, per_job=True)
 LATENCY_P50 = Metric("latency_p50", "median step latency", "s", False, per_job=True)
 LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True)
+GOODPUT = Metric("goodput", "goodput", "requests/s", True, per_job=True)
+ATTAINMENT = Metric("attainment", "SLO attainment", "", True, per_job=True, may_be_zero=True)
+OFFERED = Metric("offered_rate", "offered rate", "requests/s", True, per_job=True, may_be_zero=True)
+ERRORS = Metric("errors", "share of errors", "", False, per_job=True, may_be_zero=True)
 
 CLOSED_METRICS = (STP, ANTT, SMALLEST, JAIN, ISOLATION, ENERGY)
 """Those that rest on the progress of jobs in a closed loop."""
 MIX_METRICS = (STP, ANTT, SMALLEST, JAIN, TAIL, ISOLATION, ENERGY)
 JOB_METRICS = (RATE, LATENCY_P50, LATENCY_P99)
-METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS)}
+SERVICE_METRICS = (GOODPUT, ATTAINMENT, OFFERED, ERRORS)
+"""Those of jobs that serve users."""
+METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS, *SERVICE_METRICS)}
 
 
 def unit_of(metric: Metric, job: str, units: Mapping[str, str]) -> str:

@@ -6,7 +6,18 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.reading import Reading
-from bench.analysis.windows import Latency, energy_j, flag_of, judged, latency, mean_of, rate
+from bench.analysis.requests import Requests, Service, requests_in, service
+from bench.analysis.windows import (
+    ANSWERED,
+    Latency,
+    energy_j,
+    flag_of,
+    judged,
+    latency,
+    latency_of,
+    mean_of,
+    rate,
+)
 from bench.launch.events import Steps
 from bench.stats.steady_state import WindowVerdict
 from bench.stats.window import Window
@@ -29,6 +40,8 @@ class TenantMeasure:
     slot: int
     """Its place in the mix."""
     verdict: WindowVerdict
+    service: Service | None = None
+    """What its users got; None for a job in a closed loop."""
 
     @property
     def closed(self) -> bool:
@@ -44,6 +57,7 @@ class JobMeasure:
     unit: str
     rate: float
     latency: Latency
+    service: Service | None = None
 
 
 @dataclass(frozen=True)
@@ -93,19 +107,16 @@ def measure(run: RunFolder, record: TrialRecord) -> TrialMeasure | None:
     if not telling:
         return None
     requests = run.requests(record.id)
-    work = [
-        _steps_of(steps, slot) if tenant.reports == "steps" else _requests_of(requests, slot)
-        for slot, tenant in telling
-    ]
-    tenants = tuple(
-        TenantMeasure(tenant, _rate(tenant, window, own), latency(window, own), slot, judged(window, own))
-        for (slot, tenant), own in zip(telling, work, strict=True)
-    )
+    served = {
+        slot: requests_in(window, requests, slot) for slot, tenant in telling if tenant.reports == "requests"
+    }
+    work = {slot: served[slot].answered if slot in served else _steps_of(steps, slot) for slot, _ in telling}
+    tenants = tuple(_tenant(window, tenant, slot, work[slot], served.get(slot)) for slot, tenant in telling)
     return TrialMeasure(
         record=record,
         window=window,
         tenants=tenants,
-        jobs=_jobs(window, tenants, work),
+        jobs=_jobs(window, tenants, work, served),
         power_w=mean_of(window, samples, POWER, reasons),
         energy_j=energy_j(window, counter, reasons),
         utilisation_percent=mean_of(window, samples, UTILISATION, reasons),
@@ -118,40 +129,36 @@ def _steps_of(table: pd.DataFrame, slot: int) -> Steps:
     return Steps(*(table[name].to_numpy(np.float64)[own] for name in ("end_s", "duration_s", "items")))
 
 
-def _requests_of(table: pd.DataFrame | None, slot: int) -> Steps:
-    """Return the requests of one tenant that ended well, each at the instant for which it was scheduled.
-
-    Its duration is the response time, from that instant to its end, which may lie past the window.
-    """
-    if table is None:
-        return Steps.of([])
-    own = table[(table["slot"] == slot) & (table["status"] == "ok")]
-    scheduled_s, done_s, items = (own[name].to_numpy(np.float64) for name in ("scheduled_s", "done_s", "items"))
-    return Steps(scheduled_s, done_s - scheduled_s, items)
+def _tenant(window: Window, tenant: TenantRecord, slot: int, own: Steps, served: Requests | None) -> TenantMeasure:
+    """Measure one tenant; requests count by the instant for which they were scheduled, steps by time."""
+    verdict = judged(window, own)
+    if served is None:
+        return TenantMeasure(tenant, rate(window, own), latency(window, own), slot, verdict)
+    per_s = float(own.items.sum()) / window.length_s
+    got = service(window, [served], tenant.slo_s)
+    return TenantMeasure(tenant, per_s, latency_of(own.duration_s, ANSWERED), slot, verdict, got)
 
 
-def _rate(tenant: TenantRecord, window: Window, work: Steps) -> float:
-    """Return items per second: credited by time for steps, counted by the scheduled instant for requests."""
-    if tenant.reports == "steps":
-        return rate(window, work)
-    inside = (work.end_s > window.start_s) & (work.end_s <= window.stop_s)
-    return float(work.items[inside].sum()) / window.length_s
+def _jobs(
+    window: Window, tenants: tuple[TenantMeasure, ...], work: dict[int, Steps], served: dict[int, Requests]
+) -> tuple[JobMeasure, ...]:
+    equals: dict[str, list[TenantMeasure]] = {}
+    for measured in tenants:
+        equals.setdefault(measured.tenant.job, []).append(measured)
+    return tuple(_job(window, each, work, served) for each in equals.values())
 
 
-def _jobs(window: Window, tenants: tuple[TenantMeasure, ...], work: list[Steps]) -> tuple[JobMeasure, ...]:
-    equals: dict[str, list[int]] = {}
-    for slot, measured in enumerate(tenants):
-        equals.setdefault(measured.tenant.job, []).append(slot)
-    return tuple(
-        _job(window, [tenants[slot] for slot in slots], [work[slot] for slot in slots])
-        for slots in equals.values()
-    )
-
-
-def _job(window: Window, equals: list[TenantMeasure], work: list[Steps]) -> JobMeasure:
-    tenant, rates = equals[0].tenant, [each.rate for each in equals]
-    steps = equals[0].latency if len(equals) == 1 else latency(window, _joined(work))
-    return JobMeasure(tenant.job, tenant.unit, sum(rates) / len(rates), steps)
+def _job(
+    window: Window, equals: list[TenantMeasure], work: dict[int, Steps], served: dict[int, Requests]
+) -> JobMeasure:
+    first, rates = equals[0], [each.rate for each in equals]
+    latencies, got = first.latency, first.service
+    if len(equals) > 1:
+        joined = _joined([work[each.slot] for each in equals])
+        latencies = latency(window, joined) if first.closed else latency_of(joined.duration_s, ANSWERED)
+    if len(equals) > 1 and got is not None:
+        got = service(window, [served[each.slot] for each in equals], got.slo_s)
+    return JobMeasure(first.tenant.job, first.tenant.unit, sum(rates) / len(rates), latencies, got)
 
 
 def _joined(work: list[Steps]) -> Steps:

@@ -26,12 +26,13 @@ MOST_BINS = 100
 Judging takes quadratic time, and means of many steps show a drift better than the steps themselves.
 """
 DRIFT_FLAG, UNSTEADY_FLAG = "drift", "no_steady_state"
+ENDED, ANSWERED = "steps ended", "requests were scheduled and answered"
 NO_SAMPLES = "no telemetry was recorded"
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Durations of the steps that ended in the window, in seconds; percentiles by nearest rank.
+    """Durations of what was counted in the window, in seconds; percentiles by nearest rank.
 
     A percentile is None below the count that bounds it (`stats.quantile.minimum_count`).
     """
@@ -42,13 +43,14 @@ class Latency:
     p99_s: float | None
     curve_s: Vector
     """Percentiles at CURVE_PROBABILITIES; NaN where there are too few steps for one."""
+    counted: str = ENDED
 
     def reading(self, p: float) -> Reading:
         """Return one of the three percentiles (0.5, 0.95, 0.99), or why it is missing."""
         value = {0.5: self.p50_s, 0.95: self.p95_s, 0.99: self.p99_s}[p]
         if value is not None:
             return Reading(value)
-        return Reading.absent(f"{self.count} steps ended in the window; p{p * 100:g} needs {minimum_count(p)}")
+        return Reading.absent(f"{self.count} {self.counted} in the window; p{p * 100:g} needs {minimum_count(p)}")
 
 
 def rate(window: Window, steps: Steps) -> float:
@@ -74,9 +76,14 @@ def flag_of(verdict: WindowVerdict) -> str | None:
 
 def latency(window: Window, steps: Steps) -> Latency:
     """Return the latencies of the steps that ended in the window, those begun before it included."""
-    durations = np.sort(steps.duration_s[_ended_in(window, steps)])
+    return latency_of(steps.duration_s[_ended_in(window, steps)], ENDED)
+
+
+def latency_of(durations_s: Vector, counted: str) -> Latency:
+    """Return the percentiles of what was counted in a window."""
+    durations = np.sort(durations_s)
     p50, p95, p99 = (percentile_or_none(durations, p) for p in (0.5, 0.95, 0.99))
-    return Latency(len(durations), p50, p95, p99, _curve(durations))
+    return Latency(len(durations), p50, p95, p99, _curve(durations), counted)
 
 
 def mean_of(window: Window, samples: pd.DataFrame | None, column: str, reasons: Mapping[str, str]) -> Reading:

@@ -31,6 +31,7 @@ class Tenant:
     memory_gb: float
     run_id: str
     users_seed: int = 0  # of what its users do, where it reports requests: the same in every mode of a block
+    slo_s: float | None = None  # within which they want an answer; None: nobody said
 
     @property
     def arguments(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from bench.errors import SetupError
 from bench.gpu.device import Device
 from bench.launch.contract import SLOWDOWN_VARIABLE, Tenant
 from bench.modes.contract import Grant
-from bench.plan.catalog import Catalog, Resources
+from bench.plan.catalog import SLO, Catalog, Resources
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Trial, trial_seed
 
@@ -74,11 +74,13 @@ def _tenant(
     workload = job.workload_in(catalog)
     job_folder = folder / "jobs" / str(slot)
     job_folder.mkdir(parents=True)
+    parameters = {**workload.parameters_on(device.kind), **job.parameters}
+    slo_s = parameters.pop(SLO, workload.slo_s)
     return Tenant(
         name=trial.mix.tenants[slot],
         job=job.label,
         workload=workload,
-        parameters={**workload.parameters_on(device.kind), **job.parameters},
+        parameters=parameters,
         seed=(trial.seed + slot) % 2**31,
         device="cpu" if device.kind == "cpu" else "cuda",
         grant=_slowed(grant, trial.slowdown),
@@ -87,6 +89,7 @@ def _tenant(
         memory_gb=workload.resources.memory_gb,
         run_id=run_id,
         users_seed=trial_seed(trial.block_seed, trial.mix.tenants[slot]),
+        slo_s=None if slo_s is None else float(slo_s),
     )
 
 

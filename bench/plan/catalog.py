@@ -12,6 +12,7 @@ from bench.errors import SetupError
 from bench.plan.wording import shown
 
 EXTRA = "-e '.[workloads]'"  # the project, with the libraries of its own workloads
+SLO = "slo_s"
 LIMIT = 1e9  # no size, count or rate of a job comes near it
 
 ParameterValue = bool | int | float | str
@@ -60,19 +61,26 @@ class Workload(_Entry):
     working_directory: str | None = None
     reports: Literal["steps", "requests", "nothing"] = "steps"
     """What its work is counted in: steps of a closed loop, requests of users, or (no protocol) nothing."""
+    slo_s: float | None = Field(default=None, gt=0)
+    """Within which users want an answer, unless a plan says otherwise; only where it reports requests."""
 
     def parameters_on(self, device_kind: str) -> dict[str, ParameterValue]:
         """Return the default parameters on a device of this kind (`cpu` has small sizes)."""
         return {**self.parameters, **(self.cpu_parameters if device_kind == "cpu" else {})}
 
-    def problem_with(self, parameter: str, value: object) -> str | None:
-        """Say why `value` cannot be given to a known `parameter`, or None if it can."""
-        default, allowed = self.parameters[parameter], self.choices.get(parameter)
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What a plan may set: the program's parameters, and the SLO of its users, which is none of them."""
+        return (*self.parameters, SLO) if self.reports == "requests" else tuple(self.parameters)
+
+    def problem_with(self, option: str, value: object) -> str | None:
+        """Say why `value` cannot be given to a known option, or None if it can."""
+        default, allowed = {SLO: 1.0, **self.parameters}[option], self.choices.get(option)
         if allowed is not None and value not in allowed:
             return f"must be one of {', '.join(map(str, allowed))}, not {shown(value)}"
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
             return f"must be of type {type(default).__name__} (default {default!r}), not {shown(value)}"
-        if parameter == "intensity" and isinstance(value, int | float) and not 0 < value <= 1:
+        if option == "intensity" and isinstance(value, int | float) and not 0 < value <= 1:
             return f"must be above 0 and at most 1, not {shown(value)}"
         if isinstance(value, int | float) and not isinstance(value, bool) and not 0 < value < LIMIT:
             return f"must be positive and below {LIMIT:g}, not {shown(value)}"

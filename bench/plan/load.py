@@ -235,8 +235,8 @@ class _Reader:
 
     def _parameters(self, name: str, given: Mapping[Any, Any], place: str) -> dict[str, ParameterValue]:
         workload = self.catalog[name]
-        self._known_keys(given, ("workload", "count", *workload.parameters), place)
-        problems = {key: workload.problem_with(key, given[key]) for key in workload.parameters if key in given}
+        self._known_keys(given, ("workload", "count", *workload.options), place)
+        problems = {key: workload.problem_with(key, given[key]) for key in workload.options if key in given}
         for key, problem in problems.items():
             if problem is not None:
                 self._say(f"{place}.{key}", problem)

@@ -121,6 +121,11 @@ class Mix(_Frozen):
         """How many of the jobs take turns where nothing co-runs."""
         return sum(job.takes_turns for job in self.jobs)
 
+    @property
+    def serves_only_users(self) -> bool:
+        """Whether no job of it has a progress: none works in a closed loop."""
+        return all(job.serves_users for job in self.jobs)
+
 
 class Plan(_Frozen):
     """One experiment: every mode meets every mix, in `blocks` randomised blocks."""

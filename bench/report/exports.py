@@ -93,6 +93,19 @@ def _job(trial: TrialMeasure, measured: TenantMeasure, progress: _Progress) -> d
         "partition": split.partition if split else None,
         "interference": split.interference if split else None,
         "reason": against.progress.reason if against else None,
+        **_service(measured),
+    }
+
+
+def _service(measured: TenantMeasure) -> dict[str, Any]:
+    """Return what the users of a job got; empty cells for one that has none."""
+    got = measured.service
+    return {
+        "slo_s": got.slo_s if got else None,
+        "offered_per_s": got.offered_per_s.value if got else None,
+        "goodput_per_s": got.goodput_per_s.value if got else None,
+        "attainment": got.attainment.value if got else None,
+        "errors": got.errors.value if got else None,
     }
 
 

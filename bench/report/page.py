@@ -22,6 +22,7 @@ from bench.report.sections import (
     mishap_table,
     split_table,
 )
+from bench.report.service import service_table
 from bench.report.steadiness import window_table
 from bench.report.switching import switching_table
 from bench.report.table import Table
@@ -71,7 +72,7 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     yield Section(
         "Latency and throughput of each job",
         figures=_drawn(figures, "step_latency", "throughput_by_job"),
-        tables=_filled(job_table(comparison)),
+        tables=_filled(service_table(comparison), job_table(comparison)),
     )
     yield Section("Programs without the protocol", tables=_filled(program_table(comparison)))
     yield Section(

@@ -99,7 +99,10 @@ def job_table(comparison: Comparison) -> Table:
         "blocks [95 % t interval].",
     )
     found = _index(comparison.levels)
-    jobs = dict.fromkeys((level.mix, level.job) for level in comparison.levels if level.job)
+    users = {job.label for mix in comparison.plan.mixes for job in mix.jobs if job.serves_users}
+    jobs = dict.fromkeys(
+        (level.mix, level.job) for level in comparison.levels if level.job and level.job not in users
+    )
     for mix, job in jobs:
         for mode in dict.fromkeys(
             level.mode for level in comparison.levels if (level.mix, level.job) == (mix, job)
@@ -225,7 +228,7 @@ def changed_verdicts(comparison: Comparison) -> str:
     verdicts: dict[str, dict[str, str]] = {}
     for row in comparison.contrasts:
         if row.family == PRIMARY:
-            asked = f"{row.mix}: {METRICS[row.metric].label}, {row.mode} against {row.baseline}"
+            asked = f"{row.mix}: {_metric_name(row)}, {row.mode} against {row.baseline}"
             verdicts.setdefault(asked, {})[row.trials] = row.verdict
     changed = [
         f"{asked}: {answers[ALL_TRIALS]} becomes {answers[UNFLAGGED]}"

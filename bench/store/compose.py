@@ -141,7 +141,7 @@ def _tenant(outcome: Outcome, launcher: Launcher) -> TenantRecord:
         libraries=(events.hello or {}).get("libraries", {}), identity=identity or None,
         provenance=launcher.provenance(tenant.workload),
         peak_memory_mib=(events.done or {}).get("peak_memory_mib"),
-        reports=tenant.workload.reports, duration_s=_rounded(outcome.duration_s),
+        reports=tenant.workload.reports, slo_s=tenant.slo_s, duration_s=_rounded(outcome.duration_s),
         load={key: events.load[key] for key in ("planned", "cpu_s", "details")} if events.load else None,
     )  # fmt: skip
 

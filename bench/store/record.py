@@ -51,6 +51,7 @@ class TenantRecord(_Record):
     reports: Literal["steps", "requests", "nothing"] = (
         "steps"  # nothing: no protocol, so neither progress nor latency is known
     )
+    slo_s: float | None = None  # within which its users want an answer; None: nobody said
     duration_s: float | None = None  # of a program without the protocol, start to exit; None: it was cut off
     load: Mapping[str, Any] | None = None  # how the job made its load, where it makes one: planned, cpu_s, details
 

@@ -41,7 +41,9 @@ def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
     if comparison.contrasts:
         yield draw_forest(comparison, look)
     if comparison.cells:
-        for draw in (draw_stp, draw_progress, draw_throughput, draw_latency):
+        closed = any(mix.turns for mix in comparison.plan.mixes)
+        of_progress = (draw_stp, draw_progress) if closed else ()
+        for draw in (*of_progress, draw_throughput, draw_latency):
             yield draw(comparison, look)
     timeline = draw_timeline(comparison, run, look)
     if timeline is not None:

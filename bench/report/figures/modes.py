@@ -13,7 +13,7 @@ from bench.analysis.colocation import EXCLUSIVE
 from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, Contrast
 from bench.analysis.metrics import METRICS, RATE, STP
 from bench.analysis.summary import Comparison
-from bench.plan.model import Mix
+from bench.plan.model import Job, Mix
 from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, wrapped
 from bench.report.labels import whole
 from bench.report.table import Source
@@ -24,13 +24,14 @@ _SPREAD = 0.16  # half the width over which the blocks of one mode are laid out 
 
 def draw_stp(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     """Draw STP by mode, a panel per mix, with what taking turns and perfect sharing would give."""
-    figure, panels = grid(len(comparison.plan.mixes), 2.3)
-    for axes, mix in zip(panels, comparison.plan.mixes, strict=True):
+    mixes = [mix for mix in comparison.plan.mixes if mix.turns]
+    figure, panels = grid(len(mixes), 2.3)
+    for axes, mix in zip(panels, mixes, strict=True):
         modes = _ran(comparison, mix, sharing_only=True)
         for x, mode in enumerate(modes):
             blocks = _values(comparison, mode, mix.name, STP.name, "")
             _column(axes, x, blocks, look[mode])
-        n = len(mix.jobs)
+        n = mix.turns
         _reference(axes, 1, "taking\nturns", "--")
         if n > 1:
             _reference(axes, n, "perfect\nsharing", ":")
@@ -48,21 +49,23 @@ def draw_stp(comparison: Comparison, look: dict[str, Look]) -> Drawing:
 
 def draw_progress(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     """Draw the progress of each job against its solo rate, a panel per mix."""
-    mixes = comparison.plan.mixes
-    tallest = max(len(mix.jobs) * len(_ran(comparison, mix, sharing_only=True)) for mix in mixes)
+    mixes = [mix for mix in comparison.plan.mixes if mix.turns]
+    tallest = max(mix.turns * len(_ran(comparison, mix, sharing_only=True)) for mix in mixes)
     figure, panels = grid(len(mixes), max(1.9, 0.9 + 0.13 * tallest))
     for axes, mix in zip(panels, mixes, strict=True):
         modes = _ran(comparison, mix, sharing_only=True)
-        for slot in range(len(mix.jobs)):
+        tenants = [name for name, job in zip(mix.tenants, mix.jobs, strict=True) if job.takes_turns]
+        for row, tenant in enumerate(tenants):
             for number, mode in enumerate(modes):
-                y = slot + (number - (len(modes) - 1) / 2) * 0.8 / max(len(modes), 1)
-                _interval(axes, y, _progress(comparison, mode, mix, slot), look[mode], mode if slot == 0 else None)
+                y = row + (number - (len(modes) - 1) / 2) * 0.8 / max(len(modes), 1)
+                progress = _progress(comparison, mode, mix.name, tenant)
+                _interval(axes, y, progress, look[mode], mode if row == 0 else None)
         axes.axvline(1, color=GREY, linewidth=0.8)
-        axes.axvline(1 / len(mix.jobs), color=GREY, linewidth=0.8, linestyle="--")
+        axes.axvline(1 / mix.turns, color=GREY, linewidth=0.8, linestyle="--")
         axes.set(title=wrapped(mix.name, 40, 2), xlabel="rate / solo rate  (dashed: taking turns)")
         axes.set_xlim(0, max(1.05, axes.get_xlim()[1]))
-        axes.set_yticks(range(len(mix.jobs)), [wrapped(name, 20) for name in mix.tenants])
-        axes.set_ylim(len(mix.jobs) - 0.45, -0.55)
+        axes.set_yticks(range(mix.turns), [wrapped(name, 20) for name in tenants])
+        axes.set_ylim(mix.turns - 0.45, -0.55)
         axes.grid(axis="y", visible=False)
     _shared_legend(panels)
     return Drawing(
@@ -77,7 +80,7 @@ def draw_progress(comparison: Comparison, look: dict[str, Look]) -> Drawing:
 
 def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     """Draw the absolute rate of each job by mode, a panel per job since units differ."""
-    jobs = [(mix, job) for mix in comparison.plan.mixes for job in dict.fromkeys(job.label for job in mix.jobs)]
+    jobs = [(mix, job) for mix in comparison.plan.mixes for job in _distinct(mix)]
     figure, panels = grid(len(jobs), 2.0, 3)
     levels = {
         (level.mix, level.mode, level.job): level for level in comparison.levels if level.metric == RATE.name
@@ -85,11 +88,13 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     for axes, (mix, job) in zip(panels, jobs, strict=True):
         modes = _ran(comparison, mix)
         for x, mode in enumerate(modes):
-            turns = len(mix.jobs) if mode == EXCLUSIVE else 1
-            blocks = [value * turns for value in _values(comparison, mode, mix.name, RATE.name, job)]
+            turns = mix.turns if mode == EXCLUSIVE and job.takes_turns else 1
+            blocks = [value * turns for value in _values(comparison, mode, mix.name, RATE.name, job.label)]
             _column(axes, x, blocks, look[mode])
-        unit = next((level.unit for (m, _, j), level in levels.items() if (m, j) == (mix.name, job)), RATE.unit)
-        axes.set(title=wrapped(f"{job} in {mix.name}", 30, 3), ylabel=wrapped(unit, 20, 2))
+        unit = next(
+            (level.unit for (m, _, j), level in levels.items() if (m, j) == (mix.name, job.label)), RATE.unit
+        )
+        axes.set(title=wrapped(f"{job.label} in {mix.name}", 30, 3), ylabel=wrapped(unit, 20, 2))
         axes.set_ylim(bottom=0)
         _name_modes(axes, ["solo" if mode == EXCLUSIVE else mode for mode in modes])
     return Drawing(
@@ -135,14 +140,14 @@ def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
 
 def _forest_lines(rows: Sequence[Contrast]) -> Iterator[tuple[str, Contrast | None]]:
     """Yield the label of each line with its contrast; a line without one is the heading of a group."""
-    heading = ""
+    groups: dict[str, list[Contrast]] = {}
     for row in rows:
         metric = METRICS[row.metric]
-        group = f"{wrapped(row.mix, 44, 1)}: {metric.label}, {metric.better} is better"
-        if group != heading:
-            yield group, None
-        heading = group
-        yield f"{row.mode} / {row.baseline}", row
+        what = f"{metric.label} of {wrapped(row.job, 30, 1)}" if row.job else metric.label
+        groups.setdefault(f"{wrapped(row.mix, 44, 1)}: {what}, {metric.better} is better", []).append(row)
+    for heading, own in groups.items():
+        yield heading, None
+        yield from ((f"{row.mode} / {row.baseline}", row) for row in own)
 
 
 def _beside(row: Contrast) -> str:
@@ -158,14 +163,19 @@ def _ran(comparison: Comparison, mix: Mix, *, sharing_only: bool = False) -> lis
     return [mode for mode in (modes if sharing_only else [EXCLUSIVE, *modes]) if mode in seen]
 
 
+def _distinct(mix: Mix) -> list[Job]:
+    """Return the jobs of a mix, equal ones once."""
+    return list({job.label: job for job in mix.jobs}.values())
+
+
 def _values(comparison: Comparison, mode: str, mix: str, metric: str, job: str) -> list[float]:
     readings = [c.reading(metric, job).value for c in comparison.cells if (c.mode, c.mix) == (mode, mix)]
     return [value for value in readings if value is not None and isfinite(value)]
 
 
-def _progress(comparison: Comparison, mode: str, mix: Mix, slot: int) -> Interval:
-    cells = [cell for cell in comparison.cells if (cell.mode, cell.mix) == (mode, mix.name)]
-    jobs = [job for cell in cells for job in cell.jobs if job.tenant == mix.tenants[slot]]
+def _progress(comparison: Comparison, mode: str, mix: str, tenant: str) -> Interval:
+    cells = [cell for cell in comparison.cells if (cell.mode, cell.mix) == (mode, mix)]
+    jobs = [job for cell in cells for job in cell.jobs if job.tenant == tenant]
     values = [value for job in jobs if (value := job.progress.value) is not None]
     return _geometric(values)
 

@@ -47,9 +47,10 @@ def draw_latency(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     figure, panels = grid(len(jobs), 2.2, 3)
     for axes, (mix, job) in zip(panels, jobs, strict=True):
         shown = [_draw_curves(axes, mode, curves, look[mode]) for mode, curves in _curves(comparison, mix, job)]
-        axes.set(title=wrapped(f"{job} in {mix.name}", 30, 3), xlabel="step latency (ms)", ylim=(0, 1.02))
+        what = "response time (ms)" if _serves_users(mix, job) else "step latency (ms)"
+        axes.set(title=wrapped(f"{job} in {mix.name}", 30, 3), xlabel=what, ylim=(0, 1.02))
         _widen(axes, np.concatenate(shown) if shown else np.empty(0))
-    panels[0].set_ylabel("share of steps not slower")
+    panels[0].set_ylabel("share not slower")
     entries = {
         label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
@@ -57,12 +58,14 @@ def draw_latency(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=5, frameon=False)
     return Drawing(
         "step_latency",
-        "Distribution of step latency",
+        "Distribution of latency: of steps, and of the requests of users",
         "The line is the median over blocks of each percentile, the band spans all blocks; percentiles that too "
-        f"few steps bound are left out. Solo is the job alone {whole(comparison)}.",
+        f"few samples bound are left out. Solo is the job alone {whole(comparison)}.",
         figure,
         Source(
-            "trials/*/steps.parquet", ("slot", "warmup", "end_s", "duration_s"), "not warmup, ended in the window"
+            "trials/*/steps.parquet",
+            ("slot", "warmup", "end_s", "duration_s"),
+            "not warmup, ended in the window; requests.parquet: done_s - scheduled_s, scheduled in the window",
         ),
     )
 
@@ -77,6 +80,10 @@ def _curves(comparison: Comparison, mix: Mix, job: str) -> Iterator[tuple[str, V
     for mode in (EXCLUSIVE, *(mode.label for mode in comparison.plan.sharing_modes)):
         if mode in found:
             yield mode, np.array(found[mode]) * 1000
+
+
+def _serves_users(mix: Mix, label: str) -> bool:
+    return any(job.serves_users for job in mix.jobs if job.label == label)
 
 
 def _shows(trial: TrialMeasure, mix: Mix, job: str) -> bool:
