@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAN = """
 name: report-speed
 modes: [time-slicing, mps, mig]
-mixes: {serving beside training: [resnet50-training, jupyter]}
+mixes: {serving beside training: [resnet50-training, {workload: jupyter, slo_s: 0.05}]}
 timing: standard
 """
 SIZES = (100_000, 1_000_000, 10_000_000)
