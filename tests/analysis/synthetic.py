@@ -71,6 +71,8 @@ class Recipe:
     simulated: bool = True
     telemetry: bool = True
     power_w: float = 300.0
+    requests: Callable[[Trial, Window], Mapping[str, Any]] = lambda trial, window: {}
+    """The columns of an event `request`, of each job that serves users."""
 
 
 def make_run(results: Path, recipe: Recipe | None = None) -> RunFolder:
@@ -136,7 +138,7 @@ def _tenant_record(trial: Trial, slot: int) -> TenantRecord:
         name=Mix(name="", jobs=trial.mix.jobs).tenants[slot], job=job.label, workload=job.workload,
         kind=workload.kind, unit=workload.unit, parameters=dict(job.parameters),
         share=share_of(trial.mode, trial.mix, slot), cpus=None, memory_gb=16.0, exit_status=0,
-        peak_memory_mib=5000.0,
+        peak_memory_mib=5000.0, reports=workload.reports, slo_s=job.parameters.get("slo_s", workload.slo_s),
     )  # fmt: skip
 
 
@@ -146,7 +148,10 @@ def _outcome(recipe: Recipe, trial: Trial, slot: int, window: Window) -> Outcome
         name=job.label, job=job.label, workload=load_catalog()[job.workload], parameters={}, seed=1, device="cuda",
         grant=Grant(None), folder=Path("/nonexistent"), cpus=None, memory_gb=16.0, run_id="run",
     )  # fmt: skip
-    events = JobEvents(step_batches=_steps(recipe.rate(trial, slot), window, recipe.drift(trial)))
+    if job.serves_users:
+        events = JobEvents(request_batches=[recipe.requests(trial, window)])
+    else:
+        events = JobEvents(step_batches=_steps(recipe.rate(trial, slot), window, recipe.drift(trial)))
     return Outcome(tenant, 0, events, None, told_to_end=False)
 
 

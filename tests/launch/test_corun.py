@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,37 @@ def test_all_are_released_together_and_all_fill_the_window(launcher, tenant):
     assert [each.host_pids for each in seen] == [(pid,) for pid in launcher.pids]
     assert [outcome.events.hello["pid"] for outcome in result.outcomes] == launcher.pids
     assert not any(map(alive, launcher.pids))
+
+
+@pytest.mark.parametrize("behave", ["well", "err"])
+def test_a_job_of_requests_has_no_steps_and_fills_the_window(launcher, tenant, behave):
+    """What its users are told is data: requests that failed do not fail the job."""
+    result = run(launcher, [tenant(), tenant(behave, name="b", module="tiny_user", reports="requests")])
+    assert result.errors == ()
+    requests = result.outcomes[1].events.requests
+    assert len(requests) == 10
+    assert set(requests.status) == ({"ok"} if behave == "well" else {"ok", "error"})
+    assert len(result.outcomes[1].events.steps) == 0
+
+
+@pytest.mark.parametrize(
+    ("behave", "error"),
+    [
+        ("leave-early", "b: ended before the window did"),
+        ("lose-one", "b: 10 requests were planned, but 9 were reported"),
+        ("go-on", "b: 10 requests were planned, but 11 were reported"),
+    ],
+)
+def test_a_job_that_does_not_account_for_its_requests_fails(launcher, tenant, behave, error):
+    result = run(launcher, [tenant(behave, name="b", module="tiny_user", reports="requests")])
+    assert result.errors == (error,)
+
+
+def test_users_do_the_same_whatever_the_seed_of_the_trial_is(tenant):
+    steps = replace(tenant(), users_seed=3)
+    assert steps.arguments[2:4] == ("--seed", "7")
+    requests = replace(tenant(name="b", reports="requests"), users_seed=3)
+    assert requests.arguments[2:4] == ("--seed", "3")
 
 
 def test_jobs_become_ready_one_after_another(launcher, tenant):
