@@ -164,6 +164,19 @@ def test_every_link_leads_somewhere():
     assert not broken
 
 
+def test_names_on_pages_are_in_the_file_that_they_link_to_and_tests_exist():
+    tests = "".join(path.read_text(encoding="utf-8") for path in tracked("tests/*.py"))
+    lost = []
+    for page in tracked("*.md"):
+        text = page.read_text(encoding="utf-8")
+        lost += [name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in tests]
+        for name, target in re.findall(r"\[`(\w+)`\]\(([^)\s]+\.py)\)", text):
+            code = (page.parent / target).read_text(encoding="utf-8")
+            if not re.search(rf"\b(?:def|class) {name}\b|^ *{name}(?::| =)", code, re.MULTILINE):
+                lost.append(f"{page.relative_to(ROOT)}: {name} in {target}")
+    assert not lost
+
+
 def test_every_dependency_is_explained_and_nothing_else():
     project = PROJECT["project"]
     listed = [

@@ -54,16 +54,12 @@ def requests_in(window: Window, table: pd.DataFrame | None, slot: int) -> Reques
     """Return the requests of one tenant that were scheduled in the window."""
     if table is None:
         return Requests(np.empty(0), np.empty(0), np.empty(0))
-    scheduled_s = table["scheduled_s"].to_numpy(np.float64)
+    scheduled_s, done_s, items = (table[name].to_numpy(np.float64) for name in ("scheduled_s", "done_s", "items"))
     inside = (scheduled_s >= window.start_s) & (scheduled_s < window.stop_s)
-    own = table[(table["slot"].to_numpy() == slot) & inside].sort_values("scheduled_s", kind="stable")
-    response_s = (own["done_s"] - own["scheduled_s"]).to_numpy(np.float64)
-    ok = (own["status"] == "ok").to_numpy()
-    return Requests(
-        own["scheduled_s"].to_numpy(np.float64),
-        np.where(ok, response_s, np.inf),
-        own["items"].to_numpy(np.float64),
-    )
+    own = np.flatnonzero((table["slot"].to_numpy() == slot) & inside)
+    own = own[np.argsort(scheduled_s[own], kind="stable")]
+    response_s = np.where(table["status"] == "ok", done_s - scheduled_s, np.inf)
+    return Requests(scheduled_s[own], response_s[own], items[own])
 
 
 def service(window: Window, requests: Sequence[Requests], slo_s: float | None) -> Service:
