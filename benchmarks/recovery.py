@@ -1,9 +1,9 @@
 """Do reports contain the truth? Simulated runs, from plan to report, whose noise-free answer is known.
 
-Run it from the checkout, half an hour: `python benchmarks/recovery.py`. Each seed is a run as a user makes one, and
-its `contrasts.csv` is read as a user reads it. Prints a Markdown page and writes it to `docs/recovery.md`; exit
-code 1 where a contrast has the truth in fewer than 181 of 200 intervals. Seeds are fixed beforehand, and what fails
-is published as it is.
+Run it from the checkout, half an hour: `python benchmarks/recovery.py`. Each seed is a run as a user makes one,
+and its `contrasts.csv` is read as a user reads it. Prints a Markdown page and writes it to `docs/recovery.md`;
+exit code 1 where a contrast has the truth in fewer than 181 of 200 intervals. Seeds are fixed beforehand, and what
+fails is published as it is.
 """
 
 import contextlib
@@ -187,6 +187,11 @@ def recoveries(runs: Runs) -> list[Recovery]:
     ]
 
 
+def named(ratio: Ratio, truth: float) -> tuple[str, str, str]:
+    """Return what a row of the table begins with."""
+    return f"{ratio.mode} / {ratio.baseline}", f"{ratio.metric} {ratio.job}".strip(), f"{truth:.4f}"
+
+
 def table(found: Sequence[Recovery]) -> str:
     """Return the outcomes as Markdown."""
     lines = [
@@ -196,9 +201,7 @@ def table(found: Sequence[Recovery]) -> str:
     for each in found:
         seed, worst = each.worst
         cells = (
-            f"{each.ratio.mode} / {each.ratio.baseline}",
-            f"{each.ratio.metric} {each.ratio.job}".strip(),
-            f"{each.truth:.4f}",
+            *named(each.ratio, each.truth),
             f"{each.covered} of {len(each.found)}",
             f"{each.p_value:.2g}",
             "yes" if each.p_value >= LEVEL else "**no**",
@@ -211,14 +214,14 @@ def table(found: Sequence[Recovery]) -> str:
 
 HEAD = f"""# Do reports contain the truth?
 
-Written by `python benchmarks/recovery.py`; a smaller version runs with the tests. {len(SEEDS)} plans are measured on
-the simulated {MODEL}, each by the command line from plan to report: {", ".join(MODES)} and exclusive, one
-mix of {" and ".join(JOBS)}, {BLOCKS} blocks, windows of 5 s. Trials of a cell spread by
-{100 * TRIAL_CV:g} % (assumed), and steps by more. The truth is what the model's law answers without noise, computed
-beside the run; the interval is the nominal 95 % one of `contrasts.csv`. Taking turns, a job has half of its rate
-alone. A promise is kept when an exact binomial test at {100 * LEVEL:g} % does not say that fewer than 95 % are right,
-which takes 181 of 200. Seeds were fixed beforehand ({SEEDS[0]} to {SEEDS[-1]}). It shows whether anything between
-the law and the table is biased or overconfident, and nothing about how right the law is.
+Written by `python benchmarks/recovery.py`; a smaller version runs with the tests. {len(SEEDS)} plans are measured
+on the simulated {MODEL}, each by the command line from plan to report: {", ".join(MODES)} and exclusive,
+one mix of {" and ".join(JOBS)}, {BLOCKS} blocks, windows of 5 s. Trials of a cell spread
+by {100 * TRIAL_CV:g} % (assumed), and steps by more. The truth is what the model's law answers without noise,
+computed beside the run; the interval is the nominal 95 % one of `contrasts.csv`. Taking turns, a job has half of
+its rate alone. A promise is kept when an exact binomial test at {100 * LEVEL:g} % does not say that fewer than
+95 % are right, which takes 181 of 200. Seeds were fixed beforehand ({SEEDS[0]} to {SEEDS[-1]}). It shows whether
+anything between the law and the table is biased or overconfident, and nothing about how right the law is.
 
 """
 
