@@ -27,16 +27,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.cli import main
 from bench.plan.catalog import load_catalog
 from bench.simulator.board import TRIAL_CV, step_cost
-from bench.simulator.driver.models import MODELS
 from bench.simulator.law import concurrent, time_sliced
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "recovery.md"
 SEEDS = range(20_260_101, 20_260_301)
 LEVEL = 0.005
 """A nominal 95 % counts as broken when an exact binomial test says at this level that fewer are right."""
-MODEL, PROFILE = "a100-80gb", "3g.40gb"
-"""The board, and what mode mig gives each of two jobs there."""
-MODES, JOBS, BLOCKS = ("time-slicing", "mps", "mig"), ("resnet50-training", "bert-base-training"), 6
+MODEL = "a100-80gb"
+MODES, JOBS, BLOCKS = ("time-slicing", "mps"), ("resnet50-training", "bert-base-training"), 6
 PLAN = """\
 name: recovery
 modes: [{modes}]
@@ -103,16 +101,13 @@ class Recovery:
 
 def step_times_s(mode: str) -> list[float]:
     """Ask the law how long a step of each job takes, in seconds, without noise."""
-    catalog, model = load_catalog(), MODELS[MODEL]
+    catalog = load_catalog()
     costs = [step_cost(catalog[job], {}) for job in JOBS]
     match mode:
         case "time-slicing":
             return time_sliced(costs)
         case "mps":
             return concurrent(costs, [1.0] * len(costs))
-        case "mig":
-            sms = next(profile.sms for profile in model.profiles if profile.name == PROFILE)
-            return [cost.on_share(model.sms / sms).alone_s for cost in costs]
         case _:
             return [cost.alone_s for cost in costs]
 
