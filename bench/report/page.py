@@ -22,7 +22,7 @@ from bench.report.sections import (
     mishap_table,
     split_table,
 )
-from bench.report.steadiness import window_table
+from bench.report.steadiness import repeat_table, window_table
 from bench.report.switching import switching_table
 from bench.report.table import Table
 
@@ -90,7 +90,9 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     )
     yield Section(
         "Failures, invalid trials, flags",
-        tables=_filled(mishap_table(comparison), flag_table(comparison), window_table(comparison)),
+        tables=_filled(
+            mishap_table(comparison), flag_table(comparison), repeat_table(comparison), window_table(comparison)
+        ),
     )
     if comparison.decisions:
         yield Section(
