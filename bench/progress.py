@@ -23,7 +23,8 @@ class Progress:
             TimeRemainingColumn(), TextColumn("{task.fields[found]}"),
             console=Console(stderr=True), disable=quiet, transient=True,
         )  # fmt: skip
-        self._task = self._bar.add_task("", total=len(schedule.trials), completed=done, found="")
+        self._expected = len(schedule.trials)
+        self._task = self._bar.add_task("", total=self._expected, completed=done, found="")
         self._solo: dict[tuple[int, str], float] = {}
         self._stp: dict[str, list[float]] = defaultdict(list)
         self._compares = schedule.timing.measures == "sharing"
@@ -36,16 +37,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def extended(self, schedule: Schedule) -> None:
-        """Expect the trials of a longer schedule."""
-        self._bar.update(self._task, total=len(schedule.trials))
+    def extended(self, trials: int) -> None:
+        """Expect so many trials more."""
+        self._expected += trials
+        self._bar.update(self._task, total=self._expected)
 
     def started(self, trial: Trial) -> None:
         """Show what runs now."""
         alone = " alone" if trial.slot is not None else ""
-        self._bar.update(
-            self._task, description=f"block {trial.block}: {trial.mode.label}, {trial.mix.name}{alone}"
-        )
+        block = f"block {trial.block}{', longer' if trial.longer else ''}"
+        self._bar.update(self._task, description=f"{block}: {trial.mode.label}, {trial.mix.name}{alone}")
 
     def ended(self, record: TrialRecord, corun: CoRun | None) -> None:
         """Count the trial, and show the mean system throughput of each mode so far."""

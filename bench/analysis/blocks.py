@@ -5,11 +5,13 @@ the true spread is; the largest demand counts for every mode alike, up to the ca
 """
 
 import math
+from collections.abc import Sequence
 
 from bench.analysis.colocation import block_cells
 from bench.analysis.contrasts import Cells, Pairs, Question, primary_data
-from bench.analysis.summary import plan_of
-from bench.analysis.trials import measure
+from bench.analysis.steadiness import counts
+from bench.analysis.summary import measures, plan_of
+from bench.analysis.trials import TrialMeasure
 from bench.stats.planning import relative_to_true_mean, stein_plan
 from bench.stats.ratio import log_ratios
 from bench.store.record import BlockDecision, BlockNeed
@@ -20,12 +22,16 @@ LOG_HALF_WIDTH = math.log1p(relative_to_true_mean(TARGET))
 """On log-ratios, and relative to the true ratio instead of the estimated one (`relative_to_true_mean`)."""
 
 
-def decide_blocks(run: RunFolder) -> BlockDecision:
-    """Return how many blocks the pilot asks for; contrasts with fewer than two ok blocks ask for nothing."""
+def decide_blocks(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> BlockDecision:
+    """Return how many blocks the pilot asks for; contrasts with fewer than two ok blocks ask for nothing.
+
+    Blocks that were measured once more, longer, count as that. Trials that are `known` are not measured again.
+    """
     plan = plan_of(run)
     most = plan.timing.most_blocks or plan.blocks
-    records = [record for record in run.trials() if record.block <= plan.blocks]
-    trials = [trial for record in records if (trial := measure(run, record)) is not None]
+    repeats = run.repeats
+    records = [each for each in run.trials() if each.block <= plan.blocks and counts(each, repeats)]
+    trials = measures(run, records, known)
     cells = Cells(block_cells(trials, plan.mixes), records)
     needs = tuple(need for asked, pairs in primary_data(plan, cells) if (need := _need(asked, pairs)))
     wanted = max((need.blocks for need in needs), default=0)

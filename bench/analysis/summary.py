@@ -1,9 +1,9 @@
 """The whole way from a run's files to what it says, in one call."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from multiprocessing import get_context
 
@@ -14,14 +14,15 @@ from bench.analysis.controls import Control, controls
 from bench.analysis.decisions import Decision, decisions
 from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
+from bench.analysis.steadiness import counts
 from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
 from bench.analysis.trials import TrialMeasure, measure
 from bench.plan.catalog import load_catalog
 from bench.plan.load import load_plan
 from bench.plan.model import Plan
-from bench.plan.schedule import make_schedule
+from bench.plan.schedule import make_repeats, make_schedule
 from bench.plan.select import select_modes
-from bench.store.record import BlockDecision, RunRecord, Status, TrialRecord
+from bench.store.record import BlockDecision, RepeatDecision, RunRecord, Status, TrialRecord
 from bench.store.run_folder import RunFolder
 
 LARGE_RUN = 100  # trials from which a second process is worth its start
@@ -29,7 +30,10 @@ LARGE_RUN = 100  # trials from which a second process is worth its start
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a run says: everything that the report shows, and nothing that needs a file any more."""
+    """What a run says: everything that the report shows, and nothing that needs a file any more.
+
+    `records` and `trials` are all there are; results are of those that count (`counts`).
+    """
 
     run: RunRecord
     plan: Plan
@@ -44,6 +48,12 @@ class Comparison:
     decisions: tuple[Decision, ...] = ()
     controls: tuple[Control, ...] = ()
     block_decision: BlockDecision | None = None
+    repeats: RepeatDecision = field(default_factory=RepeatDecision)
+
+    @cached_property
+    def counted(self) -> tuple[TrialMeasure, ...]:
+        """The ok trials that results are made of: without blocks that were measured once more, longer."""
+        return tuple(trial for trial in self.trials if counts(trial.record, self.repeats))
 
     @property
     def counts(self) -> Mapping[Status, int]:
@@ -79,20 +89,25 @@ class Comparison:
         return str(text) if text else None
 
 
-def analyse(run: RunFolder) -> Comparison:
-    """Read a run and say what it says, however far it got; raises RecordError where records cannot be pooled."""
-    record, plan, block_decision = run.record, plan_of(run), run.decision
+def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
+    """Read a run and say what it says, however far it got; raises RecordError where records cannot be pooled.
+
+    Trials that are `known`, measured by `measures`, are not measured again.
+    """
+    record, plan, block_decision, repeats = run.record, plan_of(run), run.decision, run.repeats
     pilot_blocks = block_decision.pilot_blocks if block_decision else None
     records = tuple(run.trials())
     check_poolable(record, records)
-    trials = tuple(trial for trial in _measures(run, records) if trial is not None)
+    trials = measures(run, records, known)
+    counting = tuple(each for each in records if counts(each, repeats))
+    counted = [trial for trial in trials if counts(trial.record, repeats)]
     units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
-    blocks = block_cells(trials, plan.mixes)
-    cells = Cells(blocks, records, pilot_blocks)
+    blocks = block_cells(counted, plan.mixes)
+    cells = Cells(blocks, counting, pilot_blocks)
     compared = contrasts(plan, cells, units)
-    if any(each.flags for each in records) or any(trial.flags for trial in trials):
-        compared += _without_flagged(plan, records, trials, units, pilot_blocks)
-    findings = Findings(plan, cells, compared, records, record.simulated)
+    if any(each.flags for each in counting) or any(trial.flags for trial in counted):
+        compared += _without_flagged(plan, counting, counted, units, pilot_blocks)
+    findings = Findings(plan, cells, compared, counting, record.simulated)
     comparison = Comparison(
         run=record,
         plan=plan,
@@ -102,16 +117,30 @@ def analyse(run: RunFolder) -> Comparison:
         levels=levels(plan, cells, units),
         contrasts=compared,
         answers=tuple(answer(findings, mix) for mix in plan.mixes),
-        scheduled=len(make_schedule(plan, record.seed).trials),
+        scheduled=sum(
+            len(schedule.trials)
+            for schedule in (make_schedule(plan, record.seed), make_repeats(plan, record.seed, repeats.blocks))
+        ),
         decisions=decisions(plan, cells),
-        controls=controls(plan, trials, blocks, records, units, pilot_blocks),
+        controls=controls(plan, counted, blocks, counting, units, pilot_blocks),
         block_decision=block_decision,
+        repeats=repeats,
     )
     return _with_switching(comparison, run)
 
 
-def _measures(run: RunFolder, records: tuple[TrialRecord, ...]) -> list[TrialMeasure | None]:
-    """Measure the trials; those of a large run in two processes, because each waits for none."""
+def measures(
+    run: RunFolder, records: Sequence[TrialRecord], known: Sequence[TrialMeasure] = ()
+) -> tuple[TrialMeasure, ...]:
+    """Measure the trials that are ok, in the order of `records`, less those `known` already."""
+    found = {trial.record.id: trial for trial in known}
+    missing = [record for record in records if record.id not in found]
+    found |= {trial.record.id: trial for trial in _measured(run, missing) if trial is not None}
+    return tuple(found[record.id] for record in records if record.id in found)
+
+
+def _measured(run: RunFolder, records: Sequence[TrialRecord]) -> list[TrialMeasure | None]:
+    """Measure trials; many of them in two processes, because each waits for none."""
     if len(records) < LARGE_RUN:
         return [measure(run, record) for record in records]
     with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
@@ -148,7 +177,7 @@ def plan_of(run: RunFolder) -> Plan:
 def _without_flagged(
     plan: Plan,
     records: tuple[TrialRecord, ...],
-    trials: tuple[TrialMeasure, ...],
+    trials: Sequence[TrialMeasure],
     units: dict[str, str],
     pilot_blocks: int | None,
 ) -> tuple[Contrast, ...]:

@@ -32,6 +32,16 @@ class Timing(_Frozen):
     """What the report is about: how modes compare, or what entering and leaving them costs (and nothing else)."""
 
     @property
+    def repeats_unsteady(self) -> bool:
+        """Whether a block is measured once more, longer, where a window of it was not steady."""
+        return self.publishable and self.measures == "sharing"
+
+    @property
+    def longer(self) -> "Timing":
+        """The timing of such a repeat: its windows are twice as long."""
+        return self.model_copy(update={"window_s": 2 * self.window_s})
+
+    @property
     def has_controls(self) -> bool:
         """Whether each block also measures a mode against itself, and a tenant slowed by a known share."""
         return self.publishable and self.measures == "sharing"

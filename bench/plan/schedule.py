@@ -7,8 +7,8 @@ the mode's trials in random order inside (methodology: randomised complete block
 import hashlib
 import random
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bench.plan.mode import AsFound, Exclusive, Mig, MigMps, Mode, Mps, MpsEqual, MpsPartitions
@@ -42,6 +42,8 @@ class Trial:
     slot: int | None
     seed: int
     block_seed: int = 0  # the same in all modes of a block: what users do does not depend on the mode
+    longer: bool = False
+    """Whether it is of a block that is measured once more, because a window of it was not steady."""
 
     @property
     def tenants(self) -> tuple[str, ...]:
@@ -73,11 +75,18 @@ class Visit:
 class Block:
     """Every mode once, in random order; inside a mode its mixes in random order.
 
-    A plan with controls enters one mode a second time, for its first mix alone.
+    A plan with controls enters one mode a second time, for its first mix alone. The `longer` repeat of a block
+    has its index.
     """
 
     index: int
     visits: tuple[Visit, ...]
+    longer: bool = False
+
+    @property
+    def name(self) -> str:
+        """What names of its trials and visits begin with."""
+        return block_name(self.index, self.longer)
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,17 @@ def make_schedule(plan: Plan, seed: int) -> Schedule:
     return Schedule(plan.timing, blocks)
 
 
+def make_repeats(plan: Plan, seed: int, blocks: Iterable[int]) -> Schedule:
+    """Randomise these blocks anew, every mode of each, with windows twice as long."""
+    repeats = (_block(plan, index, seed, random.Random(f"{seed}:{index}"), True) for index in sorted(set(blocks)))
+    return Schedule(plan.timing.longer, tuple(repeats))
+
+
+def block_name(index: int, longer: bool) -> str:
+    """Return `b03`, or `b03x2` for the longer repeat of that block."""
+    return f"b{index:02d}{'x2' if longer else ''}"
+
+
 def share_of(mode: Mode, mix: Mix, slot: int) -> str | None:
     """Return what cuts the device for one tenant of a mix (`50%`, `7 chunks`, `3g.40gb`, `1 of 2`), or None."""
     match mode:
@@ -128,14 +148,14 @@ def share_of(mode: Mode, mix: Mix, slot: int) -> str | None:
             return None
 
 
-def _block(plan: Plan, index: int, seed: int, shuffle: random.Random) -> Block:
-    taken: set[str] = set()
-    visits = [Visit(mode, _shuffled(_trials(plan, mode, index, seed, taken), shuffle)) for mode in _modes(plan)]
+def _block(plan: Plan, index: int, seed: int, shuffle: random.Random, longer: bool = False) -> Block:
+    block, taken = Block(index, (), longer), set[str]()
+    visits = [Visit(mode, _shuffled(_trials(plan, mode, block, seed, taken), shuffle)) for mode in _modes(plan)]
     if again := plan.repeated_mode:
         cell = (Role.REPEAT, plan.mixes[0], None)
-        visits.append(Visit(again, (_trial(cell, index, again, seed, taken),)))
+        visits.append(Visit(again, (_trial(cell, block, again, seed, taken),)))
     shuffle.shuffle(visits)
-    return Block(index, tuple(visits))
+    return replace(block, visits=tuple(visits))
 
 
 def _modes(plan: Plan) -> list[Mode]:
@@ -182,19 +202,20 @@ def _alone(mode: Mode, mix: Mix, seen: set[tuple[str, str]]) -> Iterator[_Cell]:
             yield Role.SHARE, mix, slot
 
 
-def _trials(plan: Plan, mode: Mode, block: int, seed: int, taken: set[str]) -> list[list[Trial]]:
+def _trials(plan: Plan, mode: Mode, block: Block, seed: int, taken: set[str]) -> list[list[Trial]]:
     """Name the cells of a mode, in plan order: the same cell has the same name in every block."""
     return [[_trial(cell, block, mode, seed, taken) for cell in group] for group in _cells(plan, mode)]
 
 
-def _trial(cell: _Cell, block: int, mode: Mode, seed: int, taken: set[str]) -> Trial:
+def _trial(cell: _Cell, block: Block, mode: Mode, seed: int, taken: set[str]) -> Trial:
     role, mix, slot = cell
     what = mix.name if slot is None else mix.jobs[slot].label
-    words = [f"b{block:02d}", mode.slug, what, _last_word(role, mode, mix, slot)]
+    words = [block.name, mode.slug, what, _last_word(role, mode, mix, slot)]
     trial_id = _unused("-".join(_slug(word)[:LONGEST_WORD] for word in words if word), taken)
     return Trial(
-        trial_id, block, mode, mix, role, slot, trial_seed(seed, trial_id), trial_seed(seed, f"block {block}")
-    )
+        trial_id, block.index, mode, mix, role, slot, trial_seed(seed, trial_id),
+        trial_seed(seed, f"block {block.name}"), block.longer,
+    )  # fmt: skip
 
 
 def _last_word(role: Role, mode: Mode, mix: Mix, slot: int | None) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 from bench.analysis.colocation import BlockCell, JobProgress
 from bench.analysis.contrasts import Contrast
 from bench.analysis.metrics import MIX_METRICS
+from bench.analysis.steadiness import counts
 from bench.analysis.summary import Comparison
 from bench.analysis.trials import TenantMeasure, TrialMeasure
 from bench.report.switching import switching_rows
@@ -118,6 +119,7 @@ def _trial(record: TrialRecord, comparison: Comparison) -> dict[str, Any]:
     }
     return {
         **_place(record),
+        "counts": counts(record, comparison.repeats),
         "status": record.status.value,
         "reason": record.reason,
         "flags": "; ".join(comparison.flagged.get(record.id, ())) or None,
@@ -132,6 +134,7 @@ def _place(record: TrialRecord) -> dict[str, Any]:
     return {
         "trial": record.id,
         "block": record.block,
+        "longer": record.longer,
         "mode": record.mode_label,
         "role": record.role.value,
         "mix": record.mix,

@@ -23,7 +23,7 @@ from bench.report.sections import (
     split_table,
 )
 from bench.report.service import service_table
-from bench.report.steadiness import window_table
+from bench.report.steadiness import repeat_table, window_table
 from bench.report.switching import switching_table
 from bench.report.table import Table
 
@@ -91,7 +91,9 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     )
     yield Section(
         "Failures, invalid trials, flags",
-        tables=_filled(mishap_table(comparison), flag_table(comparison), window_table(comparison)),
+        tables=_filled(
+            mishap_table(comparison), flag_table(comparison), repeat_table(comparison), window_table(comparison)
+        ),
     )
     if comparison.decisions:
         yield Section(

@@ -168,7 +168,7 @@ def energy_table(comparison: Comparison) -> Table:
         Source(
             "tables/trials.csv",
             ("trial", "block", "mode", "mix", "power_w", "energy_j", "utilisation_percent"),
-            f"role is mix; J per solo second from tables/levels.csv, metric is {ENERGY.name}",
+            f"role is mix, counts is True; J per solo second from tables/levels.csv, metric is {ENERGY.name}",
         ),
         "Of the whole device over the window. J per solo second: energy for as much work as the device does "
         "alone in one second (power / STP). Arithmetic mean over blocks [95 % t interval] of power and "
@@ -176,7 +176,7 @@ def energy_table(comparison: Comparison) -> Table:
     )
     found = _index(comparison.levels)
     for mix, mode in _cells(comparison.levels):
-        trials = [t for t in comparison.trials if _is_cell(t, mode, mix)]
+        trials = [t for t in comparison.counted if _is_cell(t, mode, mix)]
         level = found.get((mix, mode, ENERGY.name, ""))
         energy = table.level(level)
         if mode == EXCLUSIVE:

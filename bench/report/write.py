@@ -15,6 +15,7 @@ from bench.report.latex import write_latex
 from bench.report.page import Figures, sections
 from bench.report.references import marked, spelled
 from bench.report.rendering import environment
+from bench.report.steadiness import repeat_remarks
 from bench.stats.quantile import minimum_count
 from bench.stats.verdict import ALPHA, MAX_FAILURE_SHARE, MIN_BLOCKS
 from bench.store.record import Status
@@ -54,7 +55,11 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
         "plan": comparison.plan,
         "question": QUESTIONS[comparison.plan.timing.measures],
         "answers": comparison.answers,
-        "remarks": [*block_remarks(comparison.block_decision), *(control.text for control in comparison.controls)],
+        "remarks": [
+            *block_remarks(comparison.block_decision),
+            *repeat_remarks(comparison),
+            *(control.text for control in comparison.controls),
+        ],
         "banners": banners(comparison),
         "watermark": watermark(comparison),
         "counts": [(status.value, comparison.counts.get(status, 0)) for status in Status],
@@ -83,6 +88,7 @@ def _methods(comparison: Comparison, cite: Callable[..., str]) -> list[tuple[str
             run_words=_run_words(comparison),
             settle=f"{timing.settle_s:g}",
             stop=f"{timing.settle_s + timing.window_s:g}",
+            repeats=timing.repeats_unsteady,
             primary=", ".join(comparison.plan.primary),
             min_blocks=MIN_BLOCKS,
             alpha=ALPHA,

@@ -25,6 +25,7 @@ from bench.simulator.board import (
     step_cost,
     step_noise,
 )
+from bench.simulator.driver import faults
 from bench.simulator.driver.cuda import RefusedError, memory_limit_mib, memory_mib
 from bench.simulator.driver.state import Client, DriverState, updated
 from bench.simulator.requests import Users, users_of
@@ -211,6 +212,8 @@ class _SimulatedJob:
         profile = profile_of(self.tenant.workload)
         count = int((window.stop_s - window.start_s) / mean_step_s * 1.2) + 10
         duration = mean_step_s * step_noise(self.tenant.seed, count, profile.step_cv)
+        if drift := faults.drift_of(str(self.tenant.folder)):
+            duration *= 1 + drift * np.arange(count) * mean_step_s / (window.stop_s - window.start_s)
         end = window.start_s + np.cumsum(duration)
         steps = int(np.searchsorted(end, window.stop_s)) + 1
         items = self._items_per_step()

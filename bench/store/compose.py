@@ -64,7 +64,8 @@ def visited(run: RunRecord, visit: Visit, stopwatch: Stopwatch) -> VisitRecord |
     if stopwatch.enter_s is None and not stopwatch.calls:
         return None
     return VisitRecord(
-        block=visit.trials[0].block, mode=visit.mode, mode_label=visit.mode.label, simulated=run.simulated,
+        block=visit.trials[0].block, longer=visit.trials[0].longer, mode=visit.mode,
+        mode_label=visit.mode.label, simulated=run.simulated,
         began_at=stopwatch.began_at.isoformat(), enter_s=_rounded(stopwatch.enter_s),
         leave_s=_rounded(stopwatch.leave_s), calls=tuple(_call(timed) for timed in stopwatch.calls),
     )  # fmt: skip
@@ -108,7 +109,8 @@ def _record(
     return TrialRecord(
         run_id=run.run_id, id=trial.id, status=status, reason=reason, simulated=run.simulated, block=trial.block,
         mode=trial.mode, mode_label=trial.mode.label, role=trial.role, mix=trial.mix.name, mix_jobs=trial.mix.jobs,
-        share=trial.share, seed=trial.seed, launcher=launcher, tenants=tenants, window=window, device=run.device,
+        share=trial.share, seed=trial.seed, longer=trial.longer, launcher=launcher, tenants=tenants, window=window,
+        device=run.device,
         software=run.software, evidence=evidence, telemetry=telemetry, flags=flags, host=host,
     )  # fmt: skip
 

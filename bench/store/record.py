@@ -100,6 +100,7 @@ class TrialRecord(_Record):
     mix_jobs: tuple[Job, ...]
     share: str | None
     seed: int
+    longer: bool = False  # of a block measured once more with longer windows; it counts in place of the first time
     launcher: str
     tenants: tuple[TenantRecord, ...]
     window: WindowRecord | None
@@ -131,6 +132,7 @@ class VisitRecord(_Record):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     block: int
+    longer: bool = False
     mode: Mode
     mode_label: str
     simulated: bool
@@ -221,6 +223,32 @@ class BlockDecision(_Record):
         return any(need.blocks > self.blocks for need in self.needs)
 
 
+class UnsteadyWindow(_Record):
+    """One tenant's declared window that did not hold a level, and so what its block is measured once more for."""
+
+    block: int
+    trial: str
+    tenant: str
+    flag: str
+    reason: str
+
+
+class RepeatDecision(_Record):
+    """Which of the first `judged_blocks` blocks are measured once more, longer, and why.
+
+    Written when a stage of blocks is complete, and extended, never changed, by the next.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    judged_blocks: int = 0
+    unsteady: tuple[UnsteadyWindow, ...] = ()
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """The blocks that are repeated; from then on their first measurement is shown and does not count."""
+        return tuple(sorted({window.block for window in self.unsteady}))
+
+
 def rates_of(calibration: Calibration | None) -> dict[str, float]:
     """Return the rate (requests a second) of each job that has a load, by its label."""
     return {job.job: job.rate_per_s for job in calibration.jobs} if calibration else {}
@@ -251,7 +279,12 @@ def read_calibration(path: Path) -> Calibration:
     return _read(path, Calibration)
 
 
-_R = TypeVar("_R", TrialRecord, RunRecord, VisitRecord, BlockDecision, Calibration)
+def read_repeats(path: Path) -> RepeatDecision:
+    """Read a repeats.json; raises RecordError that says which way to fix it."""
+    return _read(path, RepeatDecision)
+
+
+_R = TypeVar("_R", TrialRecord, RunRecord, VisitRecord, BlockDecision, Calibration, RepeatDecision)
 
 
 def _read(path: Path, kind: type[_R]) -> _R:

@@ -25,7 +25,7 @@ def supersede_broken_blocks(run: RunFolder, schedule: Schedule) -> list[int]:
     for block in broken:
         for record in _records(run, block):
             run.supersede(record.id)
-        run.supersede_visits(block.index)
+        run.supersede_visits(block)
     return [block.index for block in broken]
 
 

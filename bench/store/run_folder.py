@@ -20,14 +20,17 @@ import pyarrow.parquet as pq
 from bench.errors import RecordError, SetupError
 from bench.launch.corun import CoRun
 from bench.launch.events import Steps
+from bench.plan.schedule import Block, block_name
 from bench.store.record import (
     BlockDecision,
     Calibration,
+    RepeatDecision,
     RunRecord,
     TrialRecord,
     VisitRecord,
     read_calibration,
     read_decision,
+    read_repeats,
     read_run,
     read_trial,
     read_visit,
@@ -47,6 +50,7 @@ class RunFolder:
         self.run_file = path / "run.json"
         self.decision_file = path / "blocks.json"
         self.calibration_file = path / "calibration.json"
+        self.repeats_file = path / "repeats.json"
         self.trials_folder = path / "trials"
         self.visits_folder = path / "visits"
         self.report_folder = path / "report"
@@ -102,6 +106,16 @@ class RunFolder:
         with self.writing():
             _replace(self.calibration_file, calibration.model_dump_json(indent=2) + "\n")
 
+    @property
+    def repeats(self) -> RepeatDecision:
+        """Which blocks are measured once more; until blocks have been judged, none."""
+        return read_repeats(self.repeats_file) if self.repeats_file.is_file() else RepeatDecision()
+
+    def keep_repeats(self, decision: RepeatDecision) -> None:
+        """Write which blocks are to be measured once more."""
+        with self.writing():
+            _replace(self.repeats_file, decision.model_dump_json(indent=2) + "\n")
+
     def has(self, trial_id: str) -> bool:
         """Whether this trial has been measured and written."""
         return (self.trials_folder / trial_id / "trial.json").is_file()
@@ -142,9 +156,9 @@ class RunFolder:
         """Set a trial aside because its block is repeated whole; it stays readable under superseded/."""
         self._set_aside(self.trials_folder / trial_id)
 
-    def supersede_visits(self, block: int) -> None:
+    def supersede_visits(self, block: Block) -> None:
         """Set aside what switching took in a block that is repeated whole."""
-        for file in self.visits_folder.glob(f"b{block:02d}-*.json"):
+        for file in self.visits_folder.glob(f"{block.name}-*.json"):
             self._set_aside(file)
 
     def _set_aside(self, path: Path) -> None:
@@ -177,7 +191,7 @@ class RunFolder:
 
     def _visit_file(self, record: VisitRecord) -> Path:
         """Return `b03-mig.json`, or where a resumed run goes on with the visit `b03-mig.2.json`."""
-        name = f"b{record.block:02d}-{record.mode.slug}"
+        name = f"{block_name(record.block, record.longer)}-{record.mode.slug}"
         names = chain([name], (f"{name}.{part}" for part in count(2)))
         files = (self.visits_folder / f"{each}.json" for each in names)
         return next(file for file in files if not file.exists() or read_visit(file).began_at == record.began_at)

@@ -4,10 +4,10 @@ import argparse
 import secrets
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.clock import utc_now
 from bench.errors import ModeUnavailable, RestoreError, SetupError
@@ -20,8 +20,8 @@ from bench.modes.found import find
 from bench.plan.catalog import Workload, load_catalog
 from bench.plan.load import PRESET_FOLDER, find_plan, load_plan
 from bench.plan.mode import AsFound
-from bench.plan.model import Plan
-from bench.plan.schedule import Role, Schedule, Trial, make_schedule
+from bench.plan.model import Plan, Timing
+from bench.plan.schedule import Role, Schedule, Trial, make_repeats, make_schedule
 from bench.plan.select import Selection, select_modes
 from bench.plan.whole_gpus import refuse_several_gpus
 from bench.progress import Progress
@@ -33,6 +33,9 @@ from bench.store.software import software
 from bench.verbs.calibration import find_rates, searching
 from bench.verbs.clock_lock import find_lock, refuse_impossible_lock, with_lock
 from bench.verbs.expectations import expectations
+
+if TYPE_CHECKING:
+    from bench.analysis.trials import TrialMeasure
 
 EXIT_OK, EXIT_FAILURES, EXIT_INTERRUPTED = 0, 1, 130
 FAILURES = (Status.FAILED, Status.INVALID)
@@ -103,7 +106,8 @@ def resume(options: argparse.Namespace) -> int:
     with reserved(device, record.launcher_request, record.allow_reset, _workloads(plan)) as bare:
         rig = with_lock(bare, record.clock_lock)
         _refuse_other_setup(record, _set_up(rig, selection.plan))
-        for block in supersede_broken_blocks(folder, schedule):
+        repeats = make_repeats(plan_now, record.seed, folder.repeats.blocks)
+        for block in (*supersede_broken_blocks(folder, schedule), *supersede_broken_blocks(folder, repeats)):
             print(f"block {block} was interrupted for long or by a reboot and is repeated whole", file=sys.stderr)
         return _conduct(schedule, rig, folder, options.quiet)
 
@@ -119,10 +123,10 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
         find_rates(schedule, rig, folder)
         with Progress(schedule, done, quiet) as progress:
             experiment = Experiment(rig, folder, load_catalog(), progress)
-            experiment.conduct(schedule)
+            known = _measure(schedule, experiment, folder)
             if schedule.timing.most_blocks and folder.decision is None:
-                experiment.conduct(_beyond_the_pilot(folder, progress))
-        _tell(folder)
+                known = _measure(_beyond_the_pilot(folder, progress, known), experiment, folder, known)
+        _tell(folder, known)
     except KeyboardInterrupt:
         if rig.device.kind == "gpu":
             recover(rig.switch)  # where the signal came between the end of a trial and the restoring
@@ -133,7 +137,39 @@ def _conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> in
     return EXIT_FAILURES if any(trial.status in FAILURES for trial in folder.trials()) else EXIT_OK
 
 
-def _beyond_the_pilot(folder: RunFolder, progress: Progress) -> Schedule:
+def _measure(
+    schedule: Schedule, experiment: Experiment, folder: RunFolder, known: Sequence["TrialMeasure"] = ()
+) -> Sequence["TrialMeasure"]:
+    """Measure a schedule, then once more, longer, its blocks in which a window was not steady.
+
+    Returns the analysis of trials as far as it was needed for that.
+    """
+    experiment.conduct(schedule)
+    if not schedule.timing.repeats_unsteady:
+        return known
+    from bench.analysis.steadiness import decide_repeats  # noqa: PLC0415 - as for the pilot below
+    from bench.analysis.summary import measures, plan_of  # noqa: PLC0415
+
+    known = measures(folder, list(folder.trials()), known)
+    if folder.repeats.judged_blocks < len(schedule.blocks):
+        folder.keep_repeats(decide_repeats(folder.repeats, known, len(schedule.blocks)))
+    repeats = make_repeats(plan_of(folder), folder.record.seed, folder.repeats.blocks)
+    if missing := sum(not folder.has(trial.id) for trial in repeats.trials):
+        _announce(folder.repeats.blocks, repeats.timing)
+        experiment.progress.extended(missing)
+        experiment.conduct(repeats)
+    return known
+
+
+def _announce(blocks: Sequence[int], timing: Timing) -> None:
+    numbers = f"block{'s' if len(blocks) > 1 else ''} {', '.join(map(str, blocks))}"
+    print(
+        f"\n{numbers}: a window was not steady, so every mode is measured once more, {timing.window_s:g} s long",
+        file=sys.stderr,
+    )
+
+
+def _beyond_the_pilot(folder: RunFolder, progress: Progress, known: Sequence["TrialMeasure"]) -> Schedule:
     """Decide from the finished pilot how many blocks there are to be; return the schedule of all of them.
 
     The same seed goes on, so the pilot's part of it is as it was.
@@ -141,18 +177,18 @@ def _beyond_the_pilot(folder: RunFolder, progress: Progress) -> Schedule:
     from bench.analysis.blocks import decide_blocks  # noqa: PLC0415 - other runs need no statistics before the report
     from bench.analysis.summary import plan_of  # noqa: PLC0415
 
-    decision = decide_blocks(folder)
+    decision = decide_blocks(folder, known)
     folder.keep_decision(decision)
     print(f"\npilot of {decision.pilot_blocks} blocks finished; blocks in all: {decision.blocks}", file=sys.stderr)
     schedule = make_schedule(plan_of(folder), folder.record.seed)
-    progress.extended(schedule)
+    progress.extended(sum(trial.block > decision.pilot_blocks for trial in schedule.trials))
     return schedule
 
 
-def _tell(folder: RunFolder) -> None:
+def _tell(folder: RunFolder, known: Sequence["TrialMeasure"]) -> None:
     from bench.verbs.report import tell  # noqa: PLC0415 - a dry run or a refusal need not wait a second for charts
 
-    tell(folder)
+    tell(folder, known)
 
 
 def _how_to_go_on(folder: RunFolder) -> str:

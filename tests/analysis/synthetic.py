@@ -16,14 +16,16 @@ from bench.modes.contract import Grant
 from bench.plan.catalog import load_catalog
 from bench.plan.load import read_plan
 from bench.plan.model import Mix, Plan
-from bench.plan.schedule import Role, Trial, make_schedule, share_of
+from bench.plan.schedule import Role, Trial, make_repeats, make_schedule, share_of
 from bench.store.record import (
     HostRecord,
+    RepeatDecision,
     RunRecord,
     Status,
     TelemetryRecord,
     TenantRecord,
     TrialRecord,
+    UnsteadyWindow,
     WindowRecord,
 )
 from bench.store.run_folder import RunFolder
@@ -73,6 +75,7 @@ class Recipe:
     power_w: float = 300.0
     requests: Callable[[Trial, Window], Mapping[str, Any]] = lambda trial, window: {}
     """The columns of an event `request`, of each job that serves users."""
+    repeated: tuple[int, ...] = ()  # blocks that are measured once more, as a decision that is there already says
 
 
 def make_run(results: Path, recipe: Recipe | None = None) -> RunFolder:
@@ -84,7 +87,22 @@ def make_run(results: Path, recipe: Recipe | None = None) -> RunFolder:
         fate = recipe.status(trial)
         if fate is not None:
             _keep(run, recipe, plan, trial, fate)
+    if recipe.repeated:
+        repeat(run, recipe, recipe.repeated)
     return run
+
+
+def repeat(run: RunFolder, recipe: Recipe, blocks: tuple[int, ...]) -> None:
+    """Decide that these blocks are measured once more, and write them with windows twice as long."""
+    plan = read_plan(recipe.plan_text, "plan.yaml", load_catalog())
+    reasons = (UnsteadyWindow(block=block, trial="", tenant="", flag="drift", reason="") for block in blocks)
+    run.keep_repeats(RepeatDecision(judged_blocks=plan.blocks, unsteady=tuple(reasons)))
+    again = make_repeats(plan, 1, blocks)
+    longer = plan.model_copy(update={"timing": again.timing})
+    for trial in again.trials:
+        fate = recipe.status(trial)
+        if fate is not None:
+            _keep(run, recipe, longer, trial, fate)
 
 
 def _run_record(recipe: Recipe) -> RunRecord:
@@ -113,7 +131,8 @@ def _keep(run: RunFolder, recipe: Recipe, plan: Plan, trial: Trial, fate: Fate) 
     record = TrialRecord(
         run_id="20260101-000000-test", id=trial.id, status=status, reason=reason, simulated=recipe.simulated,
         block=trial.block, mode=trial.mode, mode_label=trial.mode.label, role=trial.role,
-        mix=trial.mix.name, mix_jobs=trial.mix.jobs, share=trial.share, seed=trial.seed, launcher="simulated",
+        mix=trial.mix.name, mix_jobs=trial.mix.jobs, share=trial.share, seed=trial.seed, longer=trial.longer,
+        launcher="simulated",
         tenants=tuple(_tenant_record(trial, slot) for slot in slots) if len(jobs) else (),
         window=WindowRecord(settle_s=window.settle_s - START_S, stop_s=window.stop_s - START_S) if ran else None,
         device=recipe.device, software=recipe.software(trial), evidence=(evidence,),

@@ -6,7 +6,7 @@ import pytest
 
 from bench.plan.mode import AsFound, CpuShared, Exclusive, Mig, MigMps, Mps, MpsEqual, MpsPartitions, TimeSlicing
 from bench.plan.model import TIMINGS, Job, Mix, Plan
-from bench.plan.schedule import Role, make_schedule, share_of, trial_seed
+from bench.plan.schedule import Role, make_repeats, make_schedule, share_of, trial_seed
 
 RESNET, BERT = Job(workload="resnet50-training"), Job(workload="bert-base-training")
 SMALL_BERT = Job(workload="bert-base-training", parameters={"batch_size": 8})
@@ -229,3 +229,24 @@ def test_expected_duration():
     schedule = make_schedule(plan_of(modes=(TimeSlicing(),), mixes=(PAIR,), blocks=3), 1)
     assert len(schedule.trials) == 3 * (2 + 1)
     assert schedule.measured_s == 9 * (3 + 5)
+
+
+def test_a_longer_repeat_is_a_whole_block_under_names_of_its_own():
+    plan = full()
+    schedule, repeats = make_schedule(plan, 3), make_repeats(plan, 3, [5, 2])
+    assert [(block.index, block.name) for block in repeats.blocks] == [(2, "b02x2"), (5, "b05x2")]
+    assert (repeats.timing.settle_s, repeats.timing.window_s) == (30, 240)
+    for block in repeats.blocks:
+        first = {trial.id for visit in schedule.blocks[block.index - 1].visits for trial in visit.trials}
+        again = [trial for visit in block.visits for trial in visit.trials]
+        assert {trial.id.replace("x2", "", 1) for trial in again} == first
+        assert all(trial.longer and trial.block == block.index for trial in again)
+        assert Counter(visit.mode.label for visit in block.visits) == {
+            **dict.fromkeys(("exclusive", "mps", "mps-equal", "mig"), 1), "time-slicing": 2
+        }  # fmt: skip
+    assert not {t.seed for t in repeats.trials} & {t.seed for t in schedule.trials}
+
+
+def test_a_longer_repeat_does_not_depend_on_which_others_there_are():
+    (alone,) = make_repeats(full(), 3, [5]).blocks
+    assert alone in make_repeats(full(), 3, [1, 5]).blocks

@@ -73,7 +73,7 @@ def draw_latency(comparison: Comparison, look: dict[str, Look]) -> Drawing:
 def _curves(comparison: Comparison, mix: Mix, job: str) -> Iterator[tuple[str, Vector]]:
     """Yield each mode with one row of percentiles per block, solo first."""
     found: dict[str, list[Vector]] = {}
-    for trial in comparison.trials:
+    for trial in comparison.counted:
         if _shows(trial, mix, job):
             mode = EXCLUSIVE if trial.record.role is Role.SOLO else trial.record.mode_label
             found.setdefault(mode, []).extend(each.latency.curve_s for each in trial.jobs if each.job == job)

@@ -5,6 +5,9 @@ or of the text on standard input for the MPS front-end. Actions: `fail` (prints 
 (prints `text`, exits 0, does nothing), `hang` (waits `seconds`, then goes on). `times` limits how often a
 rule acts. An empty `match` means every call: `hang` for some milliseconds is a driver that answers slowly.
 
+For the tool `job`, `match` is a part of the job's folder, which names its trial: `drift` makes its steps longer
+by and by, at the window's end by `share`.
+
 What is wrong with the device itself is kept in its state (`state.DriverState`): `holder` (who holds it),
 `privileged`, `monitors_mig` and `shows_mig` (what the caller may), `passed_through` (a virtual machine),
 `persistence`, `lost` (fell off the bus), `frozen` (columns that never move, or read `[Unknown Error]`),
@@ -36,6 +39,13 @@ def intervene(tool: str, said: str) -> int | None:
         return None
     sys.stdout.write(rule.get("text", ""))
     return int(rule["rc"]) if rule["action"] == "fail" else 0
+
+
+def drift_of(folder: str) -> float:
+    """Return by which share the steps of the job in this folder are longer when its window ends."""
+    path = posix.environ.get(VARIABLE)
+    rule = _take(path, "job", folder) if path else None
+    return float(rule["share"]) if rule else 0.0
 
 
 def _take(path: bytes, tool: str, said: str) -> dict[str, Any] | None:
