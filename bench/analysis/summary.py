@@ -12,6 +12,7 @@ from bench.analysis.colocation import BlockCell, block_cells
 from bench.analysis.contrasts import UNFLAGGED, Cells, Contrast, contrasts
 from bench.analysis.controls import Control, controls
 from bench.analysis.decisions import Decision, decisions
+from bench.analysis.derived import derived_levels, price_of
 from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
 from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
@@ -19,6 +20,7 @@ from bench.analysis.trials import TrialMeasure, measure
 from bench.plan.catalog import load_catalog
 from bench.plan.load import load_plan
 from bench.plan.model import Plan
+from bench.plan.price import Price
 from bench.plan.schedule import make_schedule
 from bench.plan.select import select_modes
 from bench.store.record import BlockDecision, RunRecord, Status, TrialRecord
@@ -44,6 +46,8 @@ class Comparison:
     decisions: tuple[Decision, ...] = ()
     controls: tuple[Control, ...] = ()
     block_decision: BlockDecision | None = None
+    price: Price | None = None
+    """What an hour of the device costs; None where nobody says."""
 
     @property
     def counts(self) -> Mapping[Status, int]:
@@ -88,7 +92,7 @@ def analyse(run: RunFolder) -> Comparison:
     trials = tuple(trial for trial in _measures(run, records) if trial is not None)
     units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
     blocks = block_cells(trials, plan.mixes)
-    cells = Cells(blocks, records, pilot_blocks)
+    cells, price = Cells(blocks, records, pilot_blocks), price_of(plan, record)
     compared = contrasts(plan, cells, units)
     if any(each.flags for each in records) or any(trial.flags for trial in trials):
         compared += _without_flagged(plan, records, trials, units, pilot_blocks)
@@ -99,13 +103,14 @@ def analyse(run: RunFolder) -> Comparison:
         records=records,
         trials=trials,
         cells=blocks,
-        levels=levels(plan, cells, units),
+        levels=levels(plan, cells, units) + derived_levels(plan, blocks, trials, units, price),
         contrasts=compared,
         answers=tuple(answer(findings, mix) for mix in plan.mixes),
         scheduled=len(make_schedule(plan, record.seed).trials),
         decisions=decisions(plan, cells),
         controls=controls(plan, trials, blocks, records, units, pilot_blocks),
         block_decision=block_decision,
+        price=price,
     )
     return _with_switching(comparison, run)
 

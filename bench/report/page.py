@@ -8,6 +8,7 @@ from bench.analysis.contrasts import EXPLORATORY, PRIMARY, UNFLAGGED
 from bench.analysis.decisions import depends
 from bench.analysis.summary import Comparison
 from bench.report.checklists import rule_table, sigplan_table
+from bench.report.costs import finite_work_table, slowdown_table, unit_table
 from bench.report.decision import decision_table
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
@@ -71,11 +72,17 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     yield Section(
         "Latency and throughput of each job",
         figures=_drawn(figures, "step_latency", "throughput_by_job"),
-        tables=_filled(job_table(comparison)),
+        tables=_filled(job_table(comparison), slowdown_table(comparison)),
     )
     yield Section("Programs without the protocol", tables=_filled(program_table(comparison)))
     yield Section(
         "What the device did", figures=_drawn(figures, "telemetry"), tables=_filled(energy_table(comparison))
+    )
+    yield Section(
+        "What work costs",
+        "Memory, energy, money and time for the same work, mode by mode.",
+        tables=_filled(finite_work_table(comparison), unit_table(comparison)),
+        folded=True,
     )
     yield Section(
         "What switching costs",
