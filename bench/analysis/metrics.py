@@ -50,6 +50,10 @@ DERIVED_METRICS = (
 METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS, *DERIVED_METRICS)}
 
 
+TAILS = frozenset({LATENCY_P99.name, TAIL.name})
+"""Metrics that are called equal within the margin of a tail; all others have that of a throughput."""
+
+
 def unit_of(metric: Metric, job: str, units: Mapping[str, str]) -> str:
     """Return the unit of a metric, in the job's own unit of work (`images/s`) where that is known."""
     return metric.unit.replace("items", units.get(job, "items"))

@@ -11,6 +11,7 @@ from bench.analysis.answers import Answer, Findings, answer
 from bench.analysis.colocation import BlockCell, block_cells
 from bench.analysis.contrasts import UNFLAGGED, Cells, Contrast, contrasts
 from bench.analysis.controls import Control, controls
+from bench.analysis.crosschecks import CrossCheck, crosschecks
 from bench.analysis.decisions import Decision, decisions
 from bench.analysis.derived import derived_levels, price_of
 from bench.analysis.levels import Level, levels
@@ -46,6 +47,7 @@ class Comparison:
     decisions: tuple[Decision, ...] = ()
     controls: tuple[Control, ...] = ()
     block_decision: BlockDecision | None = None
+    crosschecks: tuple[CrossCheck, ...] = ()
     price: Price | None = None
     """What an hour of the device costs; None where nobody says."""
 
@@ -110,6 +112,7 @@ def analyse(run: RunFolder) -> Comparison:
         decisions=decisions(plan, cells),
         controls=controls(plan, trials, blocks, records, units, pilot_blocks),
         block_decision=block_decision,
+        crosschecks=crosschecks(plan, cells),
         price=price,
     )
     return _with_switching(comparison, run)
@@ -136,7 +139,16 @@ def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
     if not about_it:
         return replace(comparison, switching=times)
     answers = switching_answers(plan, times, comparison.records, simulated)
-    return replace(comparison, switching=times, answers=answers, cells=(), levels=(), contrasts=(), decisions=())
+    return replace(
+        comparison,
+        switching=times,
+        answers=answers,
+        cells=(),
+        levels=(),
+        contrasts=(),
+        decisions=(),
+        crosschecks=(),
+    )
 
 
 def plan_of(run: RunFolder) -> Plan:

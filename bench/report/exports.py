@@ -11,11 +11,13 @@ from bench.analysis.contrasts import Contrast
 from bench.analysis.metrics import MIX_METRICS
 from bench.analysis.summary import Comparison
 from bench.analysis.trials import TenantMeasure, TrialMeasure
+from bench.report.crosschecks import crosscheck_rows
 from bench.report.switching import switching_rows
 from bench.store.record import TrialRecord
 
 TABLES = {
     "contrasts.csv": "every comparison of two modes: values, ratio, interval, p, verdict",
+    "crosschecks.csv": "the primary contrasts by other methods: BCa, Hodges-Lehmann, exact tests, A12",
     "levels.csv": "every quantity of every cell: geometric mean over blocks with its interval",
     "colocation.csv": "STP, ANTT, smallest progress, Jain and energy of each cell in each block",
     "jobs.csv": "each tenant of each trial: rate, latency, steadiness, progress, partition and interference",
@@ -34,6 +36,7 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
     }
     rows: dict[str, list[dict[str, Any]]] = {
         "contrasts.csv": [asdict(row) for row in (*comparison.contrasts, *_of_controls(comparison))],
+        "crosschecks.csv": list(crosscheck_rows(comparison)),
         "levels.csv": [asdict(row) for row in comparison.levels],
         "colocation.csv": [_cell(cell) for cell in comparison.cells],
         "jobs.csv": [_job(t, tenant, progress) for t in comparison.trials for tenant in t.tenants],

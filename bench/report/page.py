@@ -9,6 +9,7 @@ from bench.analysis.decisions import depends
 from bench.analysis.summary import Comparison
 from bench.report.checklists import rule_table, sigplan_table
 from bench.report.costs import finite_work_table, slowdown_table, unit_table
+from bench.report.crosschecks import crosscheck_table
 from bench.report.decision import decision_table
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
@@ -60,6 +61,12 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         "Without flagged trials",
         changed_verdicts(comparison),
         tables=_filled(contrast_table(comparison, "Primary contrasts, unflagged trials", PRIMARY, UNFLAGGED)),
+        folded=True,
+    )
+    yield Section(
+        "The same by other methods",
+        "The headline is the t interval; where one of these disagrees with it, look at the blocks.",
+        tables=_filled(crosscheck_table(comparison)),
         folded=True,
     )
     yield Section(
