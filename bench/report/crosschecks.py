@@ -28,7 +28,7 @@ def crosscheck_table(comparison: Comparison) -> Table:
         ],
         Source("tables/crosschecks.csv", _COLUMNS),
         "Ratios with 95 % intervals by Student's t on log-ratios, by bootstrap (BCa, too short with few blocks), "
-        "and as the median of all ratios of a block of one side to one of the other. p of the exact tests is after "
+        "and as the median of all ratios of a block of one side to one of the other. p of exact tests is after "
         "Holm. A12 is how often a block of the mode exceeds one of what it is held against: with little noise it "
         "is 0 or 1, and ranks no effects.",
     )
