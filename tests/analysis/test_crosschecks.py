@@ -15,9 +15,8 @@ def close(trial: Trial, slot: int) -> float:
     solo = SOLO[trial.mix.jobs[slot].workload]
     if trial.role is not Role.MIX:
         return solo
-    return (
-        solo * 0.6 * (1.01 if trial.mode.mode == "mps" else 1.0) * (1 + 0.001 * math.sin(7 * trial.block + slot))
-    )
+    mps = trial.mode.mode == "mps"
+    return solo * 0.6 * (1.01 if mps else 1.0) * (1 + 0.001 * math.sin((3 if mps else 7) * trial.block))
 
 
 def test_every_primary_contrast_is_checked_over_the_same_blocks(tmp_path: Path) -> None:
