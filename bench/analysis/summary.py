@@ -16,6 +16,8 @@ from bench.analysis.decisions import Decision, decisions
 from bench.analysis.derived import derived_levels, price_of
 from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
+from bench.analysis.ranking import Ranking, rankings
+from bench.analysis.series import Series, series
 from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
 from bench.analysis.trials import TrialMeasure, measure
 from bench.plan.catalog import load_catalog
@@ -48,6 +50,8 @@ class Comparison:
     controls: tuple[Control, ...] = ()
     block_decision: BlockDecision | None = None
     crosschecks: tuple[CrossCheck, ...] = ()
+    series: tuple[Series, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
     price: Price | None = None
     """What an hour of the device costs; None where nobody says."""
 
@@ -95,7 +99,7 @@ def analyse(run: RunFolder) -> Comparison:
     units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
     blocks = block_cells(trials, plan.mixes)
     cells, price = Cells(blocks, records, pilot_blocks), price_of(plan, record)
-    compared = contrasts(plan, cells, units)
+    told, compared = levels(plan, cells, units), contrasts(plan, cells, units)
     if any(each.flags for each in records) or any(trial.flags for trial in trials):
         compared += _without_flagged(plan, records, trials, units, pilot_blocks)
     findings = Findings(plan, cells, compared, records, record.simulated)
@@ -105,7 +109,7 @@ def analyse(run: RunFolder) -> Comparison:
         records=records,
         trials=trials,
         cells=blocks,
-        levels=levels(plan, cells, units) + derived_levels(plan, blocks, trials, units, price),
+        levels=told + derived_levels(plan, blocks, trials, units, price),
         contrasts=compared,
         answers=tuple(answer(findings, mix) for mix in plan.mixes),
         scheduled=len(make_schedule(plan, record.seed).trials),
@@ -113,6 +117,8 @@ def analyse(run: RunFolder) -> Comparison:
         controls=controls(plan, trials, blocks, records, units, pilot_blocks),
         block_decision=block_decision,
         crosschecks=crosschecks(plan, cells),
+        series=series(plan, blocks),
+        rankings=rankings(plan, told),
         price=price,
     )
     return _with_switching(comparison, run)
@@ -148,6 +154,8 @@ def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
         contrasts=(),
         decisions=(),
         crosschecks=(),
+        series=(),
+        rankings=(),
     )
 
 

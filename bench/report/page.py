@@ -14,6 +14,7 @@ from bench.report.decision import decision_table
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
 from bench.report.programs import program_table
+from bench.report.ranking import rank_pair_table, rank_table
 from bench.report.sections import (
     changed_verdicts,
     colocation_table,
@@ -24,6 +25,7 @@ from bench.report.sections import (
     mishap_table,
     split_table,
 )
+from bench.report.series import fit_table, point_table
 from bench.report.steadiness import window_table
 from bench.report.switching import switching_table
 from bench.report.table import Table
@@ -68,6 +70,14 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         "The headline is the t interval; where one of these disagrees with it, look at the blocks.",
         tables=_filled(crosscheck_table(comparison)),
         folded=True,
+    )
+    yield Section(
+        "Over all workloads", tables=_filled(rank_table(comparison), rank_pair_table(comparison)), folded=True
+    )
+    yield Section(
+        "Scaling with the number of clients",
+        figures=_drawn(figures, "scaling"),
+        tables=_filled(fit_table(comparison), point_table(comparison)),
     )
     yield Section(
         "Throughput, turnaround, fairness",

@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.analysis.summary import Comparison
 from bench.report.figures.modes import draw_forest, draw_progress, draw_stp, draw_throughput
 from bench.report.figures.samples import draw_latency, draw_timeline
+from bench.report.figures.scaling import draw_scaling
 from bench.report.figures.style import Drawing, apply_style, close_all, looks, mark, save
 from bench.report.figures.switching import draw_switching
 from bench.report.labels import watermark
@@ -43,6 +44,8 @@ def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
     if comparison.cells:
         for draw in (draw_stp, draw_progress, draw_throughput, draw_latency):
             yield draw(comparison, look)
+    if comparison.series:
+        yield draw_scaling(comparison, look)
     timeline = draw_timeline(comparison, run, look)
     if timeline is not None:
         yield timeline
