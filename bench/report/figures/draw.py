@@ -11,6 +11,7 @@ from bench.report.figures.scaling import draw_scaling
 from bench.report.figures.style import Drawing, apply_style, close_all, looks, mark, save
 from bench.report.figures.switching import draw_switching
 from bench.report.labels import watermark
+from bench.report.refusals import refuse_unmarked
 from bench.store.run_folder import RunFolder
 
 
@@ -20,6 +21,7 @@ def draw_all(comparison: Comparison, run: RunFolder, folder: Path) -> dict[str, 
     drawings = list(_drawings(comparison, run))
     for drawing in drawings:
         mark(drawing.figure, watermark(comparison))
+    refuse_unmarked(drawings, watermark(comparison))
     other = get_context("fork").Process(
         target=_save, args=(drawings[1::2], folder)
     )  # it has them all at its start
