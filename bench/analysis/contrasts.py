@@ -11,10 +11,11 @@ from functools import cached_property
 from math import isfinite
 
 from bench.analysis.colocation import EXCLUSIVE, BlockCell
-from bench.analysis.metrics import GOODPUT, JOB_METRICS, METRICS, MIX_METRICS, TAIL, Metric, unit_of
+from bench.analysis.metrics import GOODPUT, JOB_METRICS, METRICS, MIX_METRICS, TAIL, TAILS, Metric, unit_of
 from bench.analysis.reading import first_reason
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
+from bench.stats.equivalence import ALPHA, TAIL_MARGIN, THROUGHPUT_MARGIN, Reproduction, verdict_of
 from bench.stats.interval import geometric_mean_interval
 from bench.stats.multiplicity import benjamini_hochberg, holm
 from bench.stats.ratio import RatioInterval, paired_log_ratio, two_stage_log_ratio
@@ -24,6 +25,13 @@ from bench.store.record import Status, TrialRecord
 PRIMARY, EXPLORATORY, CONTROL = "primary", "exploratory", "control"
 AGAIN, SLOWED = "(A/A)", f"{EXCLUSIVE} (slowed)"
 ALL_TRIALS, UNFLAGGED = "all", "unflagged"
+SAME = {
+    Reproduction.REPRODUCED: "the same",
+    Reproduction.REPRODUCED_BUT_DIFFERENT: "the same, yet different",
+    Reproduction.NOT_REPRODUCED: "not the same",
+    Reproduction.INCONCLUSIVE: "not shown",
+}
+"""What an equivalence test says of two modes."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,9 @@ class Contrast:
     verdict: str
     reason: str | None
     trials: str = ALL_TRIALS
+    equivalence: str | None = None
+    """Two one-sided tests against `margin` (`SAME`): whether the two sides are the same for practical ends."""
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,9 +97,13 @@ class Pairs:
     @cached_property
     def interval(self) -> RatioInterval:
         """Mode over baseline; against a derived arm this is the one-sample interval against its constant."""
+        return self.at(0.95)
+
+    def at(self, confidence: float) -> RatioInterval:
+        """Return the interval of mode over baseline at another confidence."""
         if self.pilot is not None:
-            return two_stage_log_ratio(self.values, self.baseline, self.pilot)
-        return paired_log_ratio(self.values, self.baseline)
+            return two_stage_log_ratio(self.values, self.baseline, self.pilot, confidence)
+        return paired_log_ratio(self.values, self.baseline, confidence)
 
     @property
     def levels(self) -> tuple[float | None, float | None]:
@@ -267,6 +282,7 @@ def compared(
     value, baseline_value = pairs.levels
     failed, baseline_failed = (cells.attempts(mode, mix) for mode in (question.mode, question.baseline))
     attempted = len(failed | baseline_failed)
+    margin = TAIL_MARGIN if question.metric.name in TAILS else THROUGHPUT_MARGIN
     judgement = judge(
         interval,
         adjusted_p,
@@ -299,4 +315,6 @@ def compared(
         n_attempted=attempted,
         verdict=judgement.verdict.value,
         reason="; ".join(filter(None, (judgement.reason, pairs.reason))) or None,
+        equivalence=SAME[verdict_of(pairs.at(1 - 2 * ALPHA), margin, adjusted_p)],
+        margin=margin,
     )

@@ -43,7 +43,25 @@ MIX_METRICS = (STP, ANTT, SMALLEST, JAIN, TAIL, ISOLATION, ENERGY)
 JOB_METRICS = (RATE, LATENCY_P50, LATENCY_P99)
 SERVICE_METRICS = (GOODPUT, ATTAINMENT, OFFERED, ERRORS)
 """Those of jobs that serve users."""
-METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS, *SERVICE_METRICS)}
+
+SLOWDOWN = Metric("slowdown", "slowdown", "", False, per_job=True)
+MEDIAN_INFLATION = Metric("median_inflation", "median inflation", "", False, per_job=True)
+P99_INFLATION = Metric("p99_inflation", "p99 inflation", "", False, per_job=True)
+AMPLIFICATION = Metric("tail_amplification", "tail amplification", "", False, per_job=True)
+PER_GIB = Metric("rate_per_gib", "throughput per GiB", "items/s/GiB", True, per_job=True)
+UNIT_ENERGY = Metric("energy_per_unit", "energy per unit", "J/items", False, per_job=True)
+UNIT_COST = Metric("cost_per_million", "cost per million units", "money/1e6 items", False, per_job=True)
+MAKESPAN = Metric("makespan_gain", "makespan gain", "", True)
+EDP = Metric("edp", "energy-delay product", "J s", False)
+DERIVED_METRICS = (
+    SLOWDOWN, MEDIAN_INFLATION, P99_INFLATION, AMPLIFICATION, PER_GIB, UNIT_ENERGY, UNIT_COST, MAKESPAN, EDP,
+)  # fmt: skip
+"""Functions of the others in the same block: shown as levels, never tested, since no question is asked twice."""
+METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS, *SERVICE_METRICS, *DERIVED_METRICS)}
+
+
+TAILS = frozenset({LATENCY_P99.name, TAIL.name})
+"""Metrics that are called equal within the margin of a tail; all others have that of a throughput."""
 
 
 def unit_of(metric: Metric, job: str, units: Mapping[str, str]) -> str:

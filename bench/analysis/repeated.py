@@ -10,16 +10,13 @@ from math import isfinite
 from typing import Any
 
 from bench.analysis.colocation import EXCLUSIVE, Quantity
-from bench.analysis.metrics import LATENCY_P99, METRICS, TAIL, unit_of
+from bench.analysis.metrics import METRICS, TAILS, unit_of
 from bench.analysis.summary import Comparison
 from bench.errors import SetupError
 from bench.stats.equivalence import TAIL_MARGIN, THROUGHPUT_MARGIN, Equivalence, Reproduction, tost_unpaired
 from bench.stats.interval import Interval, geometric_mean_interval
 from bench.stats.multiplicity import holm
 from bench.store.record import Status, TrialRecord
-
-TAILS = frozenset({LATENCY_P99.name, TAIL.name})
-"""Metrics whose margin is that of a tail; all others have that of a throughput."""
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,20 @@ from bench.analysis.answers import Answer, Findings, answer
 from bench.analysis.colocation import BlockCell, block_cells
 from bench.analysis.contrasts import UNFLAGGED, Cells, Contrast, contrasts
 from bench.analysis.controls import Control, controls
+from bench.analysis.crosschecks import CrossCheck, crosschecks
 from bench.analysis.decisions import Decision, decisions
+from bench.analysis.derived import derived_levels, price_of
 from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
+from bench.analysis.ranking import Ranking, rankings
+from bench.analysis.series import Series, series
 from bench.analysis.steadiness import counts
 from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
 from bench.analysis.trials import TrialMeasure, measure
 from bench.plan.catalog import load_catalog
 from bench.plan.load import load_plan
 from bench.plan.model import Plan
+from bench.plan.price import Price
 from bench.plan.schedule import make_repeats, make_schedule
 from bench.plan.select import select_modes
 from bench.store.record import BlockDecision, RepeatDecision, RunRecord, Status, TrialRecord
@@ -49,6 +54,11 @@ class Comparison:
     controls: tuple[Control, ...] = ()
     block_decision: BlockDecision | None = None
     repeats: RepeatDecision = field(default_factory=RepeatDecision)
+    crosschecks: tuple[CrossCheck, ...] = ()
+    series: tuple[Series, ...] = ()
+    rankings: tuple[Ranking, ...] = ()
+    price: Price | None = None
+    """What an hour of the device costs; None where nobody says."""
 
     @cached_property
     def counted(self) -> tuple[TrialMeasure, ...]:
@@ -103,8 +113,8 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
     counted = [trial for trial in trials if counts(trial.record, repeats)]
     units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
     blocks = block_cells(counted, plan.mixes)
-    cells = Cells(blocks, counting, pilot_blocks)
-    compared = contrasts(plan, cells, units)
+    cells, price = Cells(blocks, counting, pilot_blocks), price_of(plan, record)
+    told, compared = levels(plan, cells, units), contrasts(plan, cells, units)
     if any(each.flags for each in counting) or any(trial.flags for trial in counted):
         compared += _without_flagged(plan, counting, counted, units, pilot_blocks)
     findings = Findings(plan, cells, compared, counting, record.simulated)
@@ -114,7 +124,7 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
         records=records,
         trials=trials,
         cells=blocks,
-        levels=levels(plan, cells, units),
+        levels=told + derived_levels(plan, blocks, counted, units, price),
         contrasts=compared,
         answers=tuple(answer(findings, mix) for mix in plan.mixes),
         scheduled=sum(
@@ -125,6 +135,10 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
         controls=controls(plan, counted, blocks, counting, units, pilot_blocks),
         block_decision=block_decision,
         repeats=repeats,
+        crosschecks=crosschecks(plan, cells),
+        series=series(plan, blocks),
+        rankings=rankings(plan, told),
+        price=price,
     )
     return _with_switching(comparison, run)
 
@@ -160,7 +174,18 @@ def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
     if not about_it:
         return replace(comparison, switching=times)
     answers = switching_answers(plan, times, comparison.records, simulated)
-    return replace(comparison, switching=times, answers=answers, cells=(), levels=(), contrasts=(), decisions=())
+    return replace(
+        comparison,
+        switching=times,
+        answers=answers,
+        cells=(),
+        levels=(),
+        contrasts=(),
+        decisions=(),
+        crosschecks=(),
+        series=(),
+        rankings=(),
+    )
 
 
 def plan_of(run: RunFolder) -> Plan:

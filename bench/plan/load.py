@@ -14,11 +14,12 @@ from bench.plan.catalog import Catalog, ParameterValue
 from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mode, why_not_together
 from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan
 from bench.plan.own import OWN_KEYS, own_job
+from bench.plan.price import read_price
 from bench.plan.whole_gpus import why_not_shared
 from bench.plan.wording import did_you_mean, listed, shown
 
 PRESET_FOLDER = Path(__file__).parent / "presets"
-PLAN_KEYS = ("name", "modes", "mixes", "timing", "blocks", "baseline", "primary")
+PLAN_KEYS = ("name", "modes", "mixes", "timing", "blocks", "baseline", "primary", "price")
 LONGEST_NAME = 200
 MAX_TENANTS = 48  # MPS clients per server before R590; no other mode carries more
 
@@ -103,12 +104,13 @@ class _Reader:
         for place, problem in why_not_shared(mixes, modes, self.catalog):
             self._say(place, problem)
         baseline = self._baseline(raw.get("baseline"), modes)
+        price = read_price(raw.get("price"), self._say)
         if self.problems:
             return None
         return Plan(
             name=name,
             modes=tuple(modes), mixes=tuple(mixes), timing=timing, blocks=blocks,
-            baseline=baseline, primary=primary,
+            baseline=baseline, primary=primary, price=price,
         )  # fmt: skip
 
     def _say(self, place: str, problem: str) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.plan.catalog import Catalog, ParameterValue, Resources, Workload
 from bench.plan.mode import Mode
+from bench.plan.price import Price
 
 Metric = Literal["stp", "antt", "smallest_progress", "jain"]
 LOAD = "load"  # a share of the highest rate that a job takes alone; a calibration finds the rate
@@ -154,6 +155,7 @@ class Plan(_Frozen):
     blocks: int = Field(ge=1, le=1000)
     baseline: str | None = None
     primary: tuple[Metric, ...] = Field(default=("stp",), min_length=1)
+    price: Price | None = None
 
     @property
     def sharing_modes(self) -> tuple[Mode, ...]:

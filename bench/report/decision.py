@@ -67,7 +67,9 @@ def _ratio(table: Table, pair: Pair) -> str:
     """Return a ratio with its interval, and what it is a ratio to: its name and its own value."""
     interval, value = pair.interval, pair.baseline_value
     text = table.interval(interval.ratio, interval.low, interval.high, "no block in which a ratio is finite")
-    return f"{text} ({pair.b} {bare(value)})" if value is not None else text
+    if value is None and interval.ratio is not None:
+        raise ValueError(f"{pair.a} over {pair.b}: a ratio without the value that it is a ratio to")
+    return text if value is None else f"{text} ({pair.b} {bare(value)})"
 
 
 def _taken(decision: Decision) -> str:

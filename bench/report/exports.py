@@ -12,15 +12,22 @@ from bench.analysis.metrics import MIX_METRICS
 from bench.analysis.steadiness import counts
 from bench.analysis.summary import Comparison
 from bench.analysis.trials import TenantMeasure, TrialMeasure
+from bench.report.crosschecks import crosscheck_rows
+from bench.report.ranking import rank_rows
+from bench.report.series import fit_rows, point_rows
 from bench.report.switching import switching_rows
 from bench.store.record import TrialRecord
 
 TABLES = {
     "contrasts.csv": "every comparison of two modes: values, ratio, interval, p, verdict",
+    "crosschecks.csv": "the primary contrasts by other methods: BCa, Hodges-Lehmann, exact tests, A12",
     "levels.csv": "every quantity of every cell: geometric mean over blocks with its interval",
     "colocation.csv": "STP, ANTT, smallest progress, Jain and energy of each cell in each block",
     "jobs.csv": "each tenant of each trial: rate, latency, steadiness, progress, partition and interference",
     "trials.csv": "each trial: status, reason, flags, power, energy, utilisation",
+    "scaling.csv": "throughput of all clients together, by their number",
+    "scaling_fits.csv": "Amdahl's law and the universal scalability law, with standard errors",
+    "rankings.csv": "ranks of the modes over many different mixes",
     "switching.csv": "what entering and leaving each mode took, and its steps, in seconds",
 }
 
@@ -35,10 +42,14 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
     }
     rows: dict[str, list[dict[str, Any]]] = {
         "contrasts.csv": [asdict(row) for row in (*comparison.contrasts, *_of_controls(comparison))],
+        "crosschecks.csv": list(crosscheck_rows(comparison)),
         "levels.csv": [asdict(row) for row in comparison.levels],
         "colocation.csv": [_cell(cell) for cell in comparison.cells],
         "jobs.csv": [_job(t, tenant, progress) for t in comparison.trials for tenant in t.tenants],
         "trials.csv": [_trial(record, comparison) for record in comparison.records],
+        "scaling.csv": list(point_rows(comparison)),
+        "scaling_fits.csv": list(fit_rows(comparison)),
+        "rankings.csv": list(rank_rows(comparison)),
         "switching.csv": list(switching_rows(comparison)),
     }
     if not rows["contrasts.csv"]:

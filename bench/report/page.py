@@ -8,10 +8,13 @@ from bench.analysis.contrasts import EXPLORATORY, PRIMARY, UNFLAGGED
 from bench.analysis.decisions import depends
 from bench.analysis.summary import Comparison
 from bench.report.checklists import rule_table, sigplan_table
+from bench.report.costs import finite_work_table, slowdown_table, unit_table
+from bench.report.crosschecks import crosscheck_table
 from bench.report.decision import decision_table
 from bench.report.evidence import proof_table, provenance_table
 from bench.report.figures.style import Drawing
 from bench.report.programs import program_table
+from bench.report.ranking import rank_pair_table, rank_table
 from bench.report.sections import (
     changed_verdicts,
     colocation_table,
@@ -22,6 +25,7 @@ from bench.report.sections import (
     mishap_table,
     split_table,
 )
+from bench.report.series import fit_table, point_table
 from bench.report.service import service_table
 from bench.report.steadiness import repeat_table, window_table
 from bench.report.switching import switching_table
@@ -63,6 +67,20 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         folded=True,
     )
     yield Section(
+        "The same by other methods",
+        "The headline is the t interval; where one of these disagrees with it, look at the blocks.",
+        tables=_filled(crosscheck_table(comparison)),
+        folded=True,
+    )
+    yield Section(
+        "Over all workloads", tables=_filled(rank_table(comparison), rank_pair_table(comparison)), folded=True
+    )
+    yield Section(
+        "Scaling with the number of clients",
+        figures=_drawn(figures, "scaling"),
+        tables=_filled(fit_table(comparison), point_table(comparison)),
+    )
+    yield Section(
         "Throughput, turnaround, fairness",
         "STP alone hides a starved job, so the three always stand together.",
         _drawn(figures, "stp_by_mode", "progress_by_job"),
@@ -72,11 +90,17 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     yield Section(
         "Latency and throughput of each job",
         figures=_drawn(figures, "step_latency", "throughput_by_job"),
-        tables=_filled(service_table(comparison), job_table(comparison)),
+        tables=_filled(service_table(comparison), job_table(comparison), slowdown_table(comparison)),
     )
     yield Section("Programs without the protocol", tables=_filled(program_table(comparison)))
     yield Section(
         "What the device did", figures=_drawn(figures, "telemetry"), tables=_filled(energy_table(comparison))
+    )
+    yield Section(
+        "What work costs",
+        "Memory, energy, money and time for the same work, mode by mode.",
+        tables=_filled(finite_work_table(comparison), unit_table(comparison)),
+        folded=True,
     )
     yield Section(
         "What switching costs",

@@ -12,12 +12,14 @@ from bench.analysis.trials import TrialMeasure
 from bench.plan.schedule import Role
 from bench.report.labels import whole
 from bench.report.table import BLOCKS, Source, Table, headings
+from bench.stats.equivalence import TAIL_MARGIN, THROUGHPUT_MARGIN
 from bench.stats.interval import geometric_mean_interval, mean_interval
 from bench.stats.rounding import bare
 
 _CONTRAST_COLUMNS = (
     "mix", "metric", "job", "unit", "mode", "baseline", "value", "baseline_value", "ratio", "ci_low", "ci_high",
     "n_blocks", "n_planned", "p_adjusted", "effect_size", "failures", "n_attempted", "verdict", "reason",
+    "equivalence",
 )  # fmt: skip
 _LEVEL_COLUMNS = ("mix", "mode", "metric", "job", "unit", "value", "ci_low", "ci_high", "n_blocks", "reason")
 _Levels = dict[tuple[str, str, str, str], Level]
@@ -31,15 +33,24 @@ def contrast_table(comparison: Comparison, title: str, family: str, trials: str 
         [
             *headings(("mix", "metric", "mode", "against"), ("value", "its value", "ratio [95 % CI]", "blocks")),
             *headings((), (f"p ({correction})", "d", "fails")),
-            *headings(("verdict",), ()),
+            *headings(("verdict", "the same?"), ()),
         ],
         Source("tables/contrasts.csv", _CONTRAST_COLUMNS, f"family is {family}, trials is {trials}"),
         "Ratio of the geometric means over the blocks in which both sides are there; d is the mean log-ratio in "
-        "units of its standard deviation over blocks.",
+        "units of its standard deviation over blocks. The same: two one-sided tests (5 %) reject every ratio "
+        f"outside a band of {100 * THROUGHPUT_MARGIN:g} %, {100 * TAIL_MARGIN:g} % for tails.",
     )
     for row in comparison.contrasts:
         if (row.family, row.trials) == (family, trials):
-            table.add(row.mix, _metric_name(row), row.mode, row.baseline, *_numbers(table, row), _verdict(row))
+            table.add(
+                row.mix,
+                _metric_name(row),
+                row.mode,
+                row.baseline,
+                *_numbers(table, row),
+                _verdict(row),
+                row.equivalence or "not shown",
+            )
     return table
 
 

@@ -57,11 +57,13 @@ class Table:
 
     def missing(self, reason: str | None) -> str:
         """Return the cell of a missing value, and keep its reason as a note below the table."""
-        if not reason:
-            return DASH
-        if reason not in self.notes:
-            self.notes.append(reason)
-        return f"{DASH} [{self.notes.index(reason) + 1}]"
+        return f"{DASH} {self.note(reason)}" if reason else DASH
+
+    def note(self, text: str) -> str:
+        """Keep a note below the table, and return its number, [1]."""
+        if text not in self.notes:
+            self.notes.append(text)
+        return f"[{self.notes.index(text) + 1}]"
 
     def number(self, value: float | None, reason: str | None = None, scale: float = 1.0) -> str:
         """Return a number to three digits, or a dash with its reason."""

@@ -14,6 +14,7 @@ from bench.report.labels import QUESTIONS, banners, block_remarks, watermark
 from bench.report.latex import write_latex
 from bench.report.page import Figures, sections
 from bench.report.references import marked, spelled
+from bench.report.refusals import refuse_unsound
 from bench.report.rendering import environment
 from bench.report.steadiness import repeat_remarks
 from bench.stats.quantile import minimum_count
@@ -25,10 +26,12 @@ from bench.store.run_folder import RunFolder
 def write_report(run: RunFolder, comparison: Comparison | None = None) -> Path:
     """Rebuild everything under `report/` from the run's records; return the path of index.html.
 
-    Raises RecordError where records cannot be pooled or the folder cannot be written. Figures aside, the same
+    Raises RecordError where records cannot be pooled or the folder cannot be written, and ValueError where the
+    comparison holds a number that no report may print (`refusals`). Figures aside, the same
     records always give the same bytes.
     """
     comparison = comparison or analyse(run)
+    refuse_unsound(comparison)
     folder = run.report_folder
     try:
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,9 +14,9 @@ RESAMPLES = 9_999
 
 
 def sign_flip_p(a: ArrayLike, b: ArrayLike, seed: int = 0) -> float | None:
-    """Return the two-sided p of the sign-flip permutation test on log-ratios; None without blocks."""
+    """Return the two-sided p of the sign-flip permutation test on log-ratios; None below two blocks."""
     logs = log_ratios(a, b)
-    if not len(logs):
+    if len(logs) < 2:
         return None
     rng = np.random.default_rng(seed)
     test = stats.permutation_test(

@@ -55,14 +55,25 @@ class Equivalence:
     @property
     def verdict(self) -> Reproduction:
         """The one of four; without a test it is inconclusive."""
-        low, high, p_different = self.interval.low, self.interval.high, self.interval.p_value
-        if self.p_value is None or low is None or high is None or p_different is None:
+        if self.p_value is None:
             return Reproduction.INCONCLUSIVE
-        if self.p_value < ALPHA:
-            different = p_different < ALPHA
-            return Reproduction.REPRODUCED_BUT_DIFFERENT if different else Reproduction.REPRODUCED
-        outside = high < 1 - self.margin or low > 1 / (1 - self.margin)
-        return Reproduction.NOT_REPRODUCED if outside and p_different < ALPHA else Reproduction.INCONCLUSIVE
+        return verdict_of(self.interval, self.margin, self.interval.p_value)
+
+
+def verdict_of(interval: RatioInterval, margin: float, p_different: float | None) -> Reproduction:
+    """Return what an interval at 90 % says of a band: both one-sided tests reject where it lies inside.
+
+    `p_different` is of ratio = 1, after correction where there is one; without it nothing can be told.
+    """
+    low, high = interval.low, interval.high
+    if low is None or high is None or p_different is None:
+        return Reproduction.INCONCLUSIVE
+    lowest, highest = 1 - margin, 1 / (1 - margin)
+    if lowest < low and high < highest:
+        different = p_different < ALPHA
+        return Reproduction.REPRODUCED_BUT_DIFFERENT if different else Reproduction.REPRODUCED
+    outside = high < lowest or low > highest
+    return Reproduction.NOT_REPRODUCED if outside and p_different < ALPHA else Reproduction.INCONCLUSIVE
 
 
 def tost_published(x: ArrayLike, published: float, margin: float = THROUGHPUT_MARGIN) -> Equivalence:

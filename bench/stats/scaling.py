@@ -54,7 +54,10 @@ class ScalingFit:
 
 
 def usl_fit(clients: ArrayLike, throughput: ArrayLike) -> ScalingFit | None:
-    """Fit the universal scalability law; None below six different numbers of clients or without 1 among them."""
+    """Fit the universal scalability law; None below six different numbers of clients or without 1 among them.
+
+    None also where the search for parameters does not end.
+    """
     return _fit(_usl, clients, throughput, start=(0.01, 1e-4))
 
 
@@ -75,7 +78,10 @@ def _fit(
     if len(np.unique(n)) < MIN_CLIENT_COUNTS or n.min() != 1:
         return None
     highest = [math.inf, *[1.0] * len(start)]
-    found: Any = optimize.curve_fit(law, n, x, p0=(float((x / n).max()), *start), bounds=(0, highest))
+    try:
+        found: Any = optimize.curve_fit(law, n, x, p0=(float((x / n).max()), *start), bounds=(0, highest))
+    except RuntimeError:  # no parameters found that the law fits with
+        return None
     parameters, covariance = found
     errors = [float(e) for e in np.sqrt(np.diag(covariance))]
     squares = float(((x - law(n, *parameters)) ** 2).sum())

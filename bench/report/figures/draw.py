@@ -1,15 +1,19 @@
 """All figures of a report, drawn and saved."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.analysis.summary import Comparison
 from bench.report.figures.modes import draw_forest, draw_progress, draw_stp, draw_throughput
 from bench.report.figures.samples import draw_latency, draw_timeline
-from bench.report.figures.style import Drawing, apply_style, close_all, looks, mark, save
+from bench.report.figures.scaling import draw_scaling
+from bench.report.figures.style import Drawing, Hover, apply_style, close_all, looks, mark, save
 from bench.report.figures.switching import draw_switching
 from bench.report.labels import watermark
+from bench.report.refusals import refuse_unmarked
 from bench.store.run_folder import RunFolder
 
 
@@ -19,21 +23,40 @@ def draw_all(comparison: Comparison, run: RunFolder, folder: Path) -> dict[str, 
     drawings = list(_drawings(comparison, run))
     for drawing in drawings:
         mark(drawing.figure, watermark(comparison))
-    other = get_context("fork").Process(
-        target=_save, args=(drawings[1::2], folder)
-    )  # it has them all at its start
-    other.start()
-    _save(drawings[::2], folder)
-    other.join()
-    if other.exitcode != 0:
-        _save(drawings[1::2], folder)  # here a failure can be told
+    refuse_unmarked(drawings, watermark(comparison))
+    hovers = _save_all(drawings, folder)
     close_all()
-    return {drawing.name: (drawing, folder / f"{drawing.name}.png") for drawing in drawings}
+    return {
+        drawing.name: (replace(drawing, hovers=hovers[drawing.name]), folder / f"{drawing.name}.png")
+        for drawing in drawings
+    }
 
 
-def _save(drawings: Sequence[Drawing], folder: Path) -> None:
-    for drawing in drawings:
-        save(drawing.figure, folder, drawing.name)
+_Hovers = dict[str, tuple[Hover, ...]]
+
+
+def _save_all(drawings: Sequence[Drawing], folder: Path) -> _Hovers:
+    """Save half of the figures in a second process, which has them all at its start."""
+    context = get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    other = context.Process(target=_send, args=(sender, drawings[1::2], folder))
+    other.start()
+    sender.close()
+    own = _save(drawings[::2], folder)
+    try:
+        theirs: _Hovers = receiver.recv()
+    except EOFError:
+        theirs = _save(drawings[1::2], folder)  # here a failure can be told
+    other.join()
+    return own | theirs
+
+
+def _send(sender: Connection, drawings: Sequence[Drawing], folder: Path) -> None:
+    sender.send(_save(drawings, folder))
+
+
+def _save(drawings: Sequence[Drawing], folder: Path) -> _Hovers:
+    return {drawing.name: save(drawing, folder) for drawing in drawings}
 
 
 def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
@@ -45,6 +68,8 @@ def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
         of_progress = (draw_stp, draw_progress) if closed else ()
         for draw in (*of_progress, draw_throughput, draw_latency):
             yield draw(comparison, look)
+    if comparison.series:
+        yield draw_scaling(comparison, look)
     timeline = draw_timeline(comparison, run, look)
     if timeline is not None:
         yield timeline

@@ -1,7 +1,7 @@
 """Figures with one mark per mode: STP, progress and throughput of each job, and the ratios of all contrasts."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import isfinite
+from math import isfinite, log
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,16 @@ from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, Contrast
 from bench.analysis.metrics import METRICS, RATE, STP
 from bench.analysis.summary import Comparison
 from bench.plan.model import Job, Mix
-from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, wrapped
+from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, Spot, grid, wrapped
 from bench.report.labels import whole
 from bench.report.table import Source
 from bench.stats.interval import Interval, geometric_mean_interval
+from bench.stats.rounding import bare, with_limits
 
+_ROUND = (
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75, 2, 2.5, 3, 4, 5, 7, 10, 20,
+)  # fmt: skip
+_LEAST_GAP = 0.13  # between two ticks, as a share of a log axis
 _SPREAD = 0.16  # half the width over which the blocks of one mode are laid out side by side
 
 
@@ -26,11 +31,12 @@ def draw_stp(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     """Draw STP by mode, a panel per mix, with what taking turns and perfect sharing would give."""
     mixes = [mix for mix in comparison.plan.mixes if mix.turns]
     figure, panels = grid(len(mixes), 2.3)
+    spots: list[Spot] = []
     for axes, mix in zip(panels, mixes, strict=True):
         modes = _ran(comparison, mix, sharing_only=True)
         for x, mode in enumerate(modes):
             blocks = _values(comparison, mode, mix.name, STP.name, "")
-            _column(axes, x, blocks, look[mode])
+            spots += _column(axes, x, blocks, look[mode], mode)
         n = mix.turns
         _reference(axes, 1, "taking\nturns", "--")
         if n > 1:
@@ -44,6 +50,7 @@ def draw_stp(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "gives 1; n jobs that do not disturb each other give n.",
         figure,
         Source("tables/colocation.csv", ("block", "mode", "mix", "stp")),
+        tuple(spots),
     )
 
 
@@ -52,6 +59,7 @@ def draw_progress(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     mixes = [mix for mix in comparison.plan.mixes if mix.turns]
     tallest = max(mix.turns * len(_ran(comparison, mix, sharing_only=True)) for mix in mixes)
     figure, panels = grid(len(mixes), max(1.9, 0.9 + 0.13 * tallest))
+    spots: list[Spot] = []
     for axes, mix in zip(panels, mixes, strict=True):
         modes = _ran(comparison, mix, sharing_only=True)
         tenants = [name for name, job in zip(mix.tenants, mix.jobs, strict=True) if job.takes_turns]
@@ -60,6 +68,7 @@ def draw_progress(comparison: Comparison, look: dict[str, Look]) -> Drawing:
                 y = row + (number - (len(modes) - 1) / 2) * 0.8 / max(len(modes), 1)
                 progress = _progress(comparison, mode, mix.name, tenant)
                 _interval(axes, y, progress, look[mode], mode if row == 0 else None)
+                spots += _told(axes, progress.value, y, progress, f"{tenant}, {mode}")
         axes.axvline(1, color=GREY, linewidth=0.8)
         axes.axvline(1 / mix.turns, color=GREY, linewidth=0.8, linestyle="--")
         axes.set(title=wrapped(mix.name, 40, 2), xlabel="rate / solo rate  (dashed: taking turns)")
@@ -75,6 +84,7 @@ def draw_progress(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "with 95 % t interval over blocks.",
         figure,
         Source("tables/jobs.csv", ("block", "mode", "mix", "tenant", "progress"), "role is mix"),
+        tuple(spots),
     )
 
 
@@ -82,6 +92,7 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     """Draw the absolute rate of each job by mode, a panel per job since units differ."""
     jobs = [(mix, job) for mix in comparison.plan.mixes for job in _distinct(mix)]
     figure, panels = grid(len(jobs), 2.0, 3)
+    spots: list[Spot] = []
     levels = {
         (level.mix, level.mode, level.job): level for level in comparison.levels if level.metric == RATE.name
     }
@@ -90,7 +101,7 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         for x, mode in enumerate(modes):
             turns = mix.turns if mode == EXCLUSIVE and job.takes_turns else 1
             blocks = [value * turns for value in _values(comparison, mode, mix.name, RATE.name, job.label)]
-            _column(axes, x, blocks, look[mode])
+            spots += _column(axes, x, blocks, look[mode], "solo" if mode == EXCLUSIVE else mode)
         unit = next(
             (level.unit for (m, _, j), level in levels.items() if (m, j) == (mix.name, job.label)), RATE.unit
         )
@@ -104,6 +115,7 @@ def draw_throughput(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         "are blocks. Rates of different units are never added.",
         figure,
         Source("tables/jobs.csv", ("block", "mode", "mix", "job", "unit", "rate"), "role is solo or mix"),
+        tuple(spots),
     )
 
 
@@ -113,9 +125,12 @@ def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     lines = list(_forest_lines(rows))
     figure, (axes,) = grid(1, 0.6 + 0.19 * max(len(lines), 3))
     figure.set_figwidth(PAGE_IN)
+    spots: list[Spot] = []
     for y, (_, row) in enumerate(lines):
         if row is not None:
-            _interval(axes, y, Interval(row.ratio, row.ci_low, row.ci_high, row.n_blocks, 0.95), look[row.mode])
+            ratio = Interval(row.ratio, row.ci_low, row.ci_high, row.n_blocks, 0.95)
+            _interval(axes, y, ratio, look[row.mode])
+            spots += _told(axes, row.ratio, y, ratio, f"{row.mode} / {row.baseline}{_values_of(row)}")
             axes.text(1.01, y, _beside(row), transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
     axes.axvline(1, color=GREY, linewidth=0.9)
     axes.set_yticks(range(len(lines)), [label for label, _ in lines])
@@ -135,6 +150,7 @@ def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
             ("mix", "metric", "mode", "baseline", "ratio", "ci_low", "ci_high", "n_blocks", "verdict"),
             f"family is {PRIMARY}, trials is {ALL_TRIALS}",
         ),
+        tuple(spots),
     )
 
 
@@ -144,10 +160,17 @@ def _forest_lines(rows: Sequence[Contrast]) -> Iterator[tuple[str, Contrast | No
     for row in rows:
         metric = METRICS[row.metric]
         what = f"{metric.label} of {wrapped(row.job, 30, 1)}" if row.job else metric.label
-        groups.setdefault(f"{wrapped(row.mix, 44, 1)}: {what}, {metric.better} is better", []).append(row)
+        groups.setdefault(f"{wrapped(row.mix, 28, 1)}: {what}, {metric.better} is better", []).append(row)
     for heading, own in groups.items():
         yield heading, None
         yield from ((f"{row.mode} / {row.baseline}", row) for row in own)
+
+
+def _values_of(row: Contrast) -> str:
+    """Return the absolute values that a ratio is made of."""
+    if row.value is None or row.baseline_value is None:
+        return ""
+    return f" = {bare(row.value)} / {bare(row.baseline_value)}"
 
 
 def _beside(row: Contrast) -> str:
@@ -187,8 +210,15 @@ def _geometric(values: Sequence[float]) -> Interval:
     return Interval(float(np.mean(values)), None, None, len(values), 0.95)
 
 
-def _column(axes: Axes, x: float, blocks: Sequence[float], look: Look) -> None:
-    """Draw the blocks of one mode side by side in order, and their mean with interval."""
+def _told(axes: Axes, x: float | None, y: float | None, of: Interval, name: str) -> list[Spot]:
+    """Return what hovering over a mean tells; nothing where there is none."""
+    if x is None or y is None or of.value is None:
+        return []
+    return [Spot(axes, x, y, f"{name}: {with_limits(of.value, of.low, of.high)}, n = {of.n}")]
+
+
+def _column(axes: Axes, x: float, blocks: Sequence[float], look: Look, name: str) -> list[Spot]:
+    """Draw the blocks of one mode side by side in order, and their mean with interval, which is a spot."""
     offsets = np.linspace(-_SPREAD, _SPREAD, len(blocks)) if len(blocks) > 1 else np.zeros(len(blocks))
     axes.scatter(x - 0.14 + offsets, blocks, s=7, color=look.colour, alpha=0.45, linewidths=0, zorder=2)
     mean = _geometric(blocks)
@@ -197,6 +227,7 @@ def _column(axes: Axes, x: float, blocks: Sequence[float], look: Look) -> None:
             None if mean.low is None or mean.high is None else [[mean.value - mean.low], [mean.high - mean.value]]
         )
         axes.errorbar(x + 0.2, mean.value, yerr=bars, **_marks(look))
+    return _told(axes, x + 0.2, mean.value, mean, name)
 
 
 def _interval(axes: Axes, y: float, of: Interval, look: Look, label: str | None = None) -> None:
@@ -253,35 +284,18 @@ def _log_axis(axes: Axes, values: Iterable[float]) -> None:
     low, high = min([*known, 0.95]) / 1.04, max([*known, 1.05]) * 1.04
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    steps = (
-        0.01,
-        0.02,
-        0.05,
-        0.1,
-        0.2,
-        0.3,
-        0.5,
-        0.6,
-        0.7,
-        0.8,
-        0.9,
-        1,
-        1.1,
-        1.25,
-        1.5,
-        1.75,
-        2,
-        2.5,
-        3,
-        4,
-        5,
-        7,
-        10,
-        20,
-    )
-    ticks = [tick for tick in steps if low <= tick <= high]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_locator(FixedLocator(_ticks(low, high)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.minorticks_off()
     axes.grid(axis="y", visible=False)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two limits, 1 first of all, as many as have room for their labels."""
+    kept: list[float] = []
+    for tick in sorted(_ROUND, key=lambda number: abs(log(number))):
+        apart = all(abs(log(tick / other)) >= _LEAST_GAP * log(high / low) for other in kept)
+        if low <= tick <= high and apart:
+            kept.append(tick)
+    return kept

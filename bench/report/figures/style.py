@@ -54,6 +54,25 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A mark of a figure, in the coordinates of its data, and what a page tells of it on hovering."""
+
+    axes: Axes
+    x: float
+    y: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Hover:
+    """A spot on the finished picture, in percent of its width from the left and of its height from the top."""
+
+    left: float
+    top: float
+    words: str
+
+
+@dataclass(frozen=True)
 class Drawing:
     """A finished figure: its file name without suffix, what it shows, and the figure itself."""
 
@@ -62,6 +81,9 @@ class Drawing:
     caption: str
     figure: Figure
     source: Source
+    spots: tuple[Spot, ...] = ()
+    hovers: tuple[Hover, ...] = ()
+    """Where the spots are once the figure was saved."""
 
     @property
     def width_in(self) -> float:
@@ -169,12 +191,20 @@ def mark(figure: Figure, words: str | None) -> None:
         )  # fmt: skip
 
 
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write NAME.pdf, NAME.svg and NAME.png, without dates inside."""
+def save(drawing: Drawing, folder: Path) -> tuple[Hover, ...]:
+    """Write NAME.pdf, NAME.svg and NAME.png, without dates inside; return where the spots came to lie."""
+    figure, name = drawing.figure, drawing.name
     ConstrainedLayoutEngine().execute(figure)  # once; a figure that has an engine is drawn twice for each file
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     figure.savefig(folder / f"{name}.png", dpi=PNG_DPI, metadata={"Software": None})
+    return tuple(_placed(spot, figure) for spot in drawing.spots)
+
+
+def _placed(spot: Spot, figure: Figure) -> Hover:
+    x, y = spot.axes.transData.transform((spot.x, spot.y))
+    left, top = 100 * x / figure.bbox.width, 100 * (1 - y / figure.bbox.height)
+    return Hover(round(float(left), 2), round(float(top), 2), spot.words)
 
 
 def close_all() -> None:
