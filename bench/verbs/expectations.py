@@ -34,6 +34,8 @@ def _times(schedule: Schedule, most: int | None) -> Iterator[str]:
     if controls := sum(trial.role in (Role.REPEAT, Role.SLOWED) for trial in schedule.trials):
         share = 100 * controls / len(schedule.trials)
         yield f"{controls} of the trials ({share:.0f} %) are controls: A/A and a tenant slowed by a known share"
+    if timing.repeats_unsteady:
+        yield "a block in which a window is not steady is measured once more, with windows twice as long"
 
 
 def _power(numbers: Sequence[int]) -> Iterator[str]:

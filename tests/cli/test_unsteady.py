@@ -1,4 +1,4 @@
-"""A job that goes on slowing down: its block is measured once more, longer, in every mode; so, too, if resumed."""
+"""A job that drifts, end to end: its block is measured once more, longer, in every mode; resumed, just so."""
 
 import json
 import shutil
