@@ -318,7 +318,9 @@ def test_a_plan_is_found_by_preset_or_path(tmp_path, monkeypatch):
     assert find_plan(str(own), "gpu") == own
     assert find_plan("smoke", "gpu").name == "smoke.yaml"
     assert find_plan("smoke", "cpu").name == "smoke.cpu.yaml"
-    with pytest.raises(PlanError, match=r"did you mean 'smoke'\?; presets: paper, selftest, smoke, standard"):
+    with pytest.raises(
+        PlanError, match=r"did you mean 'smoke'\?; presets: paper, scaling, selftest, smoke, standard"
+    ):
         find_plan("smok", "gpu")
     with pytest.raises(PlanError, match="no such file"):
         find_plan(str(tmp_path), "gpu")
