@@ -96,8 +96,10 @@ def _cells(of: Comparison) -> dict[_Cell, dict[Quantity, list[float]]]:
     for cell in sorted(of.cells, key=lambda cell: (list(jobs).index(cell.mix), modes.index(cell.mode))):
         values = found.setdefault((cell.mix, jobs[cell.mix], cell.mode), {})
         for quantity, reading in cell.readings.items():
-            derived = cell.mode == EXCLUSIVE and not quantity[1] and METRICS[quantity[0]].unit == ""
-            if reading.value is not None and not derived:  # what is 1 by definition is no repeat
+            metric = METRICS[quantity[0]]
+            derived = cell.mode == EXCLUSIVE and not quantity[1] and metric.unit == ""
+            # What is 1 by definition is no repeat, and what may be 0 has no ratio.
+            if reading.value is not None and not derived and not metric.may_be_zero:
                 values.setdefault(quantity, []).append(reading.value)
     return found
 

@@ -169,6 +169,20 @@ def test_the_dial_of_a_probe_has_two_ends(problems, value):
     assert found.startswith("mixes.a[0].intensity: must be above 0 and at most 1, not")
 
 
+def test_only_a_job_that_serves_users_takes_an_slo_and_it_is_part_of_its_name(problems, read):
+    (mix,) = read("modes: [mps]\nmixes: {a: [{workload: jupyter, slo_s: 0.5}, resnet50-training]}").mixes
+    assert [job.label for job in mix.jobs] == ["jupyter slo_s=0.5", "resnet50-training"]
+    assert [job.serves_users for job in mix.jobs] == [True, False]
+    assert mix.turns == 1
+    for entry, problem in (
+        ("{workload: jupyter, slo_s: 0}", "mixes.a[0].slo_s: must be positive"),
+        ("{workload: jupyter, slo_s: fast}", "mixes.a[0].slo_s: must be of type float"),
+        ("{workload: resnet50-training, slo_s: 1.0}", "mixes.a[0]: unknown key 'slo_s'"),
+    ):
+        (found,) = problems(f"modes: [mps]\nmixes: {{a: [{entry}]}}")
+        assert found.startswith(problem)
+
+
 def test_limits_of_mps_are_one_for_every_job_or_one_for_each(read):
     entry = "{mode: mps, active_thread_percentage: [70, 30], memory_limit_gib: 20}"
     (mode,) = read(f"modes: [{entry}]\nmixes: {{a: [resnet50-training, bert-base-training]}}").modes

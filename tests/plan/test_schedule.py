@@ -225,6 +225,24 @@ def test_seeds_are_a_hash_of_run_seed_and_trial_id():
     assert trial_seed(1, "a") != trial_seed(2, "a") != trial_seed(2, "b")
 
 
+def test_users_have_one_seed_in_all_modes_of_a_block():
+    schedule = make_schedule(plan_of(), 42)
+    seeds: dict[int, set[int]] = {}
+    for trial in schedule.trials:
+        seeds.setdefault(trial.block, set()).add(trial.block_seed)
+    assert all(len(found) == 1 for found in seeds.values())
+    assert len(set.union(*seeds.values())) == len(seeds)
+
+
+def test_what_serves_users_is_not_the_job_to_slow():
+    user = Job(workload="jupyter", serves_users=True)
+    paper = plan_of(mixes=(Mix(name="m", jobs=(user, BERT)),)).model_copy(update={"timing": TIMINGS["paper"]})
+    slowed = [trial for trial in make_schedule(paper, 1).trials if trial.slowdown is not None]
+    assert {trial.tenants for trial in slowed} == {(BERT.label,)}
+    only = paper.model_copy(update={"mixes": (Mix(name="m", jobs=(user,)),)})
+    assert all(trial.slowdown is None for trial in make_schedule(only, 1).trials)
+
+
 def test_expected_duration():
     schedule = make_schedule(plan_of(modes=(TimeSlicing(),), mixes=(PAIR,), blocks=3), 1)
     assert len(schedule.trials) == 3 * (2 + 1)
