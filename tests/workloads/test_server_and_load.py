@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,20 @@ def test_one_that_is_asked_to_stop_takes_its_server_along(start_workload: Start)
     tenant.process.send_signal(signal.SIGTERM)
     assert tenant.finish() == 0
     assert tenant.names()[-2:] == ["load", "done"]
+    assert not is_alive(server_pid(tenant.folder))
+
+
+def test_one_that_is_asked_to_stop_before_it_is_ready_ends_well(start_workload: Start) -> None:
+    tenant = start_workload("bert-base-server", "cpu", rate=20, **TINY)
+    hello = tenant.folder / "server" / "events.jsonl"
+    tenant.await_event("hello")
+    deadline_s = time.monotonic() + 60
+    while not (hello.is_file() and hello.read_text().endswith("\n")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    tenant.process.send_signal(signal.SIGTERM)
+    assert tenant.finish() == 0
+    assert tenant.names()[-1] == "done"
     assert not is_alive(server_pid(tenant.folder))
 
 

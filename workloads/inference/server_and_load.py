@@ -94,8 +94,10 @@ def work(
 ) -> None:
     """Warm up, say who computes, and send requests; or search, and tell the rate that was found."""
     client.warm_up(job)
-    if identity := server.identity():
-        job.identity(**identity)
+    identity = server.identity()
+    if identity is None:
+        sys.exit()  # asked to stop before the server was up
+    job.identity(**identity)
     if options.search_max_rate:
         found = client.search_max_rate(server.warm_rate_per_s()).as_dict()
         _, stop_s = job.span()
