@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from workloads.interactive.jupyter_simulation import think_times
-from workloads.interactive.notebook import read_cells
+from workloads.interactive.notebook import DEFAULT_CELLS, read_cells
 
 needs_kernel = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("torch", "jupyter_client", "ipykernel")),
@@ -52,6 +52,33 @@ def test_cells_are_requests_and_the_one_in_flight_is_finished(
     assert set(requests["status"]) == {"ok"}
     took_s = [d - s for d, s in zip(requests["done_s"], requests["scheduled_s"], strict=True)]
     assert all(second >= 0.4 for second in took_s[1::2])
+
+
+@pytest.mark.workloads
+@needs_kernel
+def test_the_notebook_that_comes_along_runs_on_the_cpu(start_workload: Callable[..., Any]) -> None:
+    tenant = start_workload("jupyter", "cpu", think_s=0.01)
+    ready = tenant.await_event("ready")  # every cell was executed once: one that raised would have ended the job
+    assert ready["warmup"]["items"] == [len(DEFAULT_CELLS)]
+    tenant.release(in_s=0.0, for_s=1.0)
+    assert tenant.finish() == 0
+    assert set(requests_of(tenant)["status"]) == {"ok"}
+
+
+@pytest.mark.workloads
+@needs_kernel
+def test_a_cell_that_raises_later_is_an_error_of_its_own_and_the_user_goes_on(
+    start_workload: Callable[..., Any], tmp_path: Path
+) -> None:
+    cells = ("turn = globals().get('turn', 0) + 1", "assert turn % 2")  # the warm-up is turn 1
+    tenant = start_workload("jupyter", "cpu", notebook=str(notebook(tmp_path / "own.ipynb", *cells)), think_s=0.01)
+    tenant.await_event("ready")
+    tenant.release(in_s=0.0, for_s=1.0)
+    assert tenant.finish() == 0
+    statuses = requests_of(tenant)["status"]
+    assert statuses[:2] == ["ok", "error"]
+    assert "error" not in statuses[2:4]
+    assert tenant.events()[-1]["items"] == statuses.count("ok")
 
 
 @pytest.mark.workloads

@@ -100,7 +100,7 @@ def test_the_images_and_the_extra_ask_for_the_same_libraries(root: Path) -> None
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [
         line
-        for name in ("base", "models", "serving")
+        for name in ("base", "models", "serving", "interactive")
         for line in (root / "dockerfiles" / "requirements" / f"{name}.in").read_text(encoding="utf-8").splitlines()
         if line[0] not in "#-"
     ]
