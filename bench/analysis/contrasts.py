@@ -315,6 +315,10 @@ def compared(
         n_attempted=attempted,
         verdict=judgement.verdict.value,
         reason="; ".join(filter(None, (judgement.reason, pairs.reason))) or None,
-        equivalence=SAME[verdict_of(pairs.at(1 - 2 * ALPHA), margin, adjusted_p)],
+        equivalence=SAME[
+            Reproduction.INCONCLUSIVE
+            if judgement.verdict is Verdict.NOT_ENOUGH_DATA
+            else verdict_of(pairs.at(1 - 2 * ALPHA), margin, adjusted_p)
+        ],
         margin=margin,
     )

@@ -71,6 +71,7 @@ def test_each_status_is_counted_and_told_with_its_reason(run: RunFolder, page: P
 def test_a_mode_that_fails_in_a_third_of_its_blocks_cannot_win(run: RunFolder, page: Page) -> None:
     mps = [r for r in rows(run, "contrasts.csv") if r["mode"] == "mps" and r["family"] == "primary"]
     assert {row["verdict"] for row in mps} == {"not enough data"}  # four blocks are left
+    assert {row["equivalence"] for row in mps} == {"not shown"}
     assert "mps fails 2 of 6 blocks, so it cannot win" in page.words
 
 
