@@ -44,6 +44,9 @@ from bench.stats.colocation import (
 
 EXCLUSIVE = Exclusive().label
 NO_PROGRESS = "no job of this mix works in a closed loop: at the rate of its users a job's progress is 1"
+NOT_ALL_TURNS = (
+    "the device also served users, or a program without the protocol; their part of it is not known"
+)
 
 Quantity = tuple[str, str]
 """Name of a metric, and the label of the job it is of (empty for the mix as a whole)."""
@@ -177,7 +180,7 @@ def _shared(trial: TrialMeasure, alone: Alone) -> BlockCell:
     mix = Mix(name=record.mix, jobs=record.mix_jobs)
     jobs = tuple(_job_progress(trial, mix, tenant, alone) for tenant in trial.tenants if tenant.closed)
     readings = _Progress(jobs).readings()
-    readings[ENERGY.name, ""] = _energy(trial.mean_power_w, readings[STP.name, ""])
+    readings[ENERGY.name, ""] = _energy(mix, trial.mean_power_w, readings[STP.name, ""])
     readings[ISOLATION.name, ""] = _worst([job.isolation for job in jobs], min)
     readings[TAIL.name, ""] = _worst(
         [_inflation(job, alone.solo(record.block, job.job)) for job in trial.jobs], max
@@ -213,7 +216,7 @@ def _taking_turns(block: int, mix: Mix, alone: Alone) -> BlockCell | None:
         return None
     closed = [(name, trial) for name, job, trial in trials if job.takes_turns]
     jobs = tuple(_turn(name, trial.tenants[0], mix.turns) for name, trial in closed)
-    turns = _turns_of(closed)
+    turns = _turns_of(mix, closed)
     turns[TAIL.name, ""] = _worst([_inflation(trial.jobs[0], trial) for _, _, trial in trials], max)
     for _, job, trial in trials:
         turns |= _job_readings(trial.jobs[0], mix.turns if job.takes_turns else 1)
@@ -225,14 +228,14 @@ def _is_base(job: Job, solo: TrialMeasure) -> bool:
     return not job.takes_turns or solo.tenants[0].rate > 0
 
 
-def _turns_of(closed: list[tuple[str, TrialMeasure]]) -> dict[Quantity, Reading]:
+def _turns_of(mix: Mix, closed: list[tuple[str, TrialMeasure]]) -> dict[Quantity, Reading]:
     """Return what a mix of so many jobs in a closed loop has by definition when they take turns."""
     n = len(closed)
     if not n:
         return {(metric.name, ""): Reading.absent(NO_PROGRESS) for metric in CLOSED_METRICS}
     known = ((STP, 1.0), (ANTT, n), (SMALLEST, 1 / n), (JAIN, 1.0), (ISOLATION, 1.0))
     turns: dict[Quantity, Reading] = {(metric.name, ""): Reading(value) for metric, value in known}
-    turns[ENERGY.name, ""] = _mean([trial.mean_power_w for _, trial in closed])
+    turns[ENERGY.name, ""] = _energy(mix, _mean([trial.mean_power_w for _, trial in closed]), Reading(1.0))
     return turns
 
 
@@ -258,8 +261,10 @@ def _job_readings(job: JobMeasure, turns: int) -> dict[Quantity, Reading]:
     return {(metric.name, job.job): reading for metric, reading in readings.items()}
 
 
-def _energy(power_w: Reading, throughput: Reading) -> Reading:
+def _energy(mix: Mix, power_w: Reading, throughput: Reading) -> Reading:
     """Return joules for as much work as the device does alone in one second: power over STP."""
+    if mix.turns < len(mix.jobs):
+        return Reading.absent(NOT_ALL_TURNS)
     if power_w.value is None or throughput.value is None:
         return power_w if power_w.value is None else throughput
     return Reading(power_w.value / throughput.value) if throughput.value else Reading(inf)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
-from bench.analysis.colocation import EXCLUSIVE, BlockCell, JobProgress, Quantity
+from bench.analysis.colocation import EXCLUSIVE, NO_PROGRESS, NOT_ALL_TURNS, BlockCell, JobProgress, Quantity
 from bench.analysis.contrasts import Cells
 from bench.analysis.levels import Level, levels
 from bench.analysis.metrics import (
@@ -118,6 +118,8 @@ class _Derived:
 
     def _makespan(self) -> Reading:
         """Give each job the work that it does alone in one unit of time; who is done early makes no room."""
+        if not self.cell.jobs:
+            return Reading.absent(NO_PROGRESS)
         jobs = [job.progress for job in self.cell.jobs]
         return _map(lambda *all_: makespan_gain([1.0] * len(all_), 1 / min(all_)) if min(all_) else 0.0, *jobs)
 
@@ -156,6 +158,8 @@ class _Derived:
             return Reading.absent("no price is known of this device; a plan can name one (docs/plans.md)")
         if not job.solo_rate:
             return Reading.absent(_NOT_ALONE)
+        if self.cell.reading(ENERGY.name).reason == NOT_ALL_TURNS:
+            return Reading.absent(NOT_ALL_TURNS)
         work = self.cell.reading(STP.name)
         return _map(lambda stp: cost_per_million(price.per_hour, stp * (job.solo_rate or 0)) or inf, work)
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from synthetic import Recipe, make_run
 
+from bench.analysis.metrics import EDP, ENERGY, UNIT_COST, UNIT_ENERGY
 from bench.analysis.requests import NO_REQUEST, NO_SLO, Requests, requests_in, service
 from bench.analysis.summary import Comparison, analyse
 from bench.launch.corun import Window as Released
@@ -152,3 +153,11 @@ def test_where_nobody_asked_for_anything_the_answer_says_so(tmp_path: Path) -> N
     assert f"the goodput of {USER} is not known" in idle.answers[0].text
     assert NO_REQUEST in idle.answers[0].text
     assert "other jobs: taking turns does best" in idle.answers[0].text
+
+
+def test_energy_and_money_of_work_are_not_told_where_the_device_served_users_too(comparison: Comparison) -> None:
+    work = "resnet50-training"
+    quantities = ((ENERGY, ""), (EDP, ""), (UNIT_ENERGY, work), (UNIT_COST, work))
+    for mode in ("exclusive", "time-slicing", "mps"):
+        values = [level(comparison, "both", mode, metric.name, job).value for metric, job in quantities]
+        assert values == [None] * len(quantities)
