@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from bench.verbs import EXIT_FAILURES, EXIT_INTERRUPTED, EXIT_OK, EXIT_REFUSED
+
 # Searching for cycles among all that the libraries hold took a quarter of a report's time; look for them rarely.
 GC_THRESHOLDS = 100_000, 50, 50
-EXIT_OK, EXIT_FAILURES, EXIT_REFUSED, EXIT_INTERRUPTED = 0, 1, 2, 130
 MODULE = "python -m bench"
 RUN_EXAMPLES = """\
 examples:

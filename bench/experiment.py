@@ -19,7 +19,8 @@ from bench.plan.schedule import Schedule, Trial, Visit
 from bench.progress import Progress
 from bench.rig import Rig
 from bench.store.compose import measured, not_measured, visited
-from bench.store.record import RunRecord, Status, TrialRecord, rates_of
+from bench.store.decision import rates_of
+from bench.store.record import RunRecord, Status, TrialRecord
 from bench.store.run_folder import RunFolder
 from bench.telemetry.contract import Telemetry
 

@@ -14,7 +14,7 @@ from bench.analysis.summary import measures, plan_of
 from bench.analysis.trials import TrialMeasure
 from bench.stats.planning import relative_to_true_mean, stein_plan
 from bench.stats.ratio import log_ratios
-from bench.store.record import BlockDecision, BlockNeed
+from bench.store.decision import BlockDecision, BlockNeed
 from bench.store.run_folder import RunFolder
 
 TARGET = 0.05

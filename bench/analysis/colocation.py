@@ -44,9 +44,7 @@ from bench.stats.colocation import (
 
 EXCLUSIVE = Exclusive().label
 NO_PROGRESS = "no job of this mix works in a closed loop: at the rate of its users a job's progress is 1"
-NOT_ALL_TURNS = (
-    "the device also served users, or a program without the protocol; their part of it is not known"
-)
+NOT_ALL_TURNS = "the device also served users, or a program without the protocol; their part of it is not known"
 
 Quantity = tuple[str, str]
 """Name of a metric, and the label of the job it is of (empty for the mix as a whole)."""

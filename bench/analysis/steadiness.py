@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 
 from bench.analysis.trials import TrialMeasure
 from bench.analysis.windows import flag_of
-from bench.store.record import RepeatDecision, TrialRecord, UnsteadyWindow
+from bench.store.decision import RepeatDecision, UnsteadyWindow
+from bench.store.record import TrialRecord
 
 
 def decide_repeats(earlier: RepeatDecision, trials: Iterable[TrialMeasure], blocks: int) -> RepeatDecision:

@@ -27,7 +27,8 @@ from bench.plan.model import Plan
 from bench.plan.price import Price
 from bench.plan.schedule import make_repeats, make_schedule
 from bench.plan.select import select_modes
-from bench.store.record import BlockDecision, RepeatDecision, RunRecord, Status, TrialRecord
+from bench.store.decision import BlockDecision, RepeatDecision
+from bench.store.record import RunRecord, Status, TrialRecord
 from bench.store.run_folder import RunFolder
 
 LARGE_RUN = 100  # trials from which a second process is worth its start

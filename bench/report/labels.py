@@ -2,7 +2,7 @@
 
 from bench.analysis.summary import Comparison
 from bench.report.table import DASH
-from bench.store.record import BlockDecision
+from bench.store.decision import BlockDecision
 
 QUESTIONS = {
     "sharing": "Which way of sharing this GPU serves these jobs best?",

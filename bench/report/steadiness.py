@@ -10,7 +10,7 @@ from bench.plan.schedule import block_name
 from bench.report.table import Source, Table, headings
 from bench.stats.changepoint import MIN_UNITS
 from bench.stats.steady_state import WindowVerdict
-from bench.store.record import UnsteadyWindow
+from bench.store.decision import UnsteadyWindow
 
 STEADY, NOT_JUDGED = "steady", "not judged"
 OUTCOMES = (STEADY, DRIFT_FLAG, UNSTEADY_FLAG, NOT_JUDGED)

@@ -26,11 +26,13 @@ class Status(StrEnum):
     SKIPPED = "skipped"  # the device cannot do it; `reason` says why
 
 
-class _Record(BaseModel):
+class Document(BaseModel):
+    """One JSON document of a run, or a part of one; nothing in it is unknown."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TenantRecord(_Record):
+class TenantRecord(Document):
     """One job of the trial: what was asked for, what ran, and what became of it."""
 
     name: str
@@ -56,14 +58,14 @@ class TenantRecord(_Record):
     load: Mapping[str, Any] | None = None  # how the job made its load, where it makes one: planned, cpu_s, details
 
 
-class WindowRecord(_Record):
+class WindowRecord(Document):
     """The declared window, in seconds after the common start instant."""
 
     settle_s: float
     stop_s: float
 
 
-class TelemetryRecord(_Record):
+class TelemetryRecord(Document):
     """An account of the watching; the samples are in telemetry.parquet and energy.parquet."""
 
     requested_period_s: float | None
@@ -74,7 +76,7 @@ class TelemetryRecord(_Record):
     remarks: tuple[str, ...]
 
 
-class HostRecord(_Record):
+class HostRecord(Document):
     """Fields that differ between two executions of the same trial by nature: host time and host load."""
 
     started_at: str
@@ -83,7 +85,7 @@ class HostRecord(_Record):
     sampler_cpu_s: float | None = None
 
 
-class TrialRecord(_Record):
+class TrialRecord(Document):
     """One execution of a cell. `trial.json` is this, and stands alone."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -112,7 +114,7 @@ class TrialRecord(_Record):
     host: HostRecord
 
 
-class SwitchingCall(_Record):
+class SwitchingCall(Document):
     """One call of a shell helper in `gpu_configs/`; durations in seconds of the host's time."""
 
     phase: Literal["enter", "prepare", "leave"]
@@ -124,7 +126,7 @@ class SwitchingCall(_Record):
     instances: tuple[str, ...] = ()  # profiles of the MIG instances that were there afterwards, in plan order
 
 
-class VisitRecord(_Record):
+class VisitRecord(Document):
     """What switching took in one visit to a mode. A visit that was resumed has a record for each part.
 
     `enter_s` and `leave_s` are None where entering or leaving did not end well, or not yet.
@@ -142,7 +144,7 @@ class VisitRecord(_Record):
     calls: tuple[SwitchingCall, ...]
 
 
-class ClockLock(_Record):
+class ClockLock(Document):
     """Where `--lock-clocks` locks the SM clock; the rest is None where the user named the frequency."""
 
     sm_clock_mhz: int
@@ -153,7 +155,7 @@ class ClockLock(_Record):
     note: str | None = None
 
 
-class RunRecord(_Record):
+class RunRecord(Document):
     """What `--resume` and `report` need of a run besides its plan."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -172,122 +174,11 @@ class RunRecord(_Record):
     created_at: str
 
 
-class JobRate(_Record):
-    """The rate that a job's `load` stands for, and the search that found the maximum it is a share of.
-
-    The maximum is the highest Poisson rate at which 99 % of the requests were answered within `slo_s`, confirmed.
-    """
-
-    job: str
-    load: float
-    slo_s: float
-    maximum_per_s: float
-    rate_per_s: float
-    mode_label: str  # in which the job ran, alone
-    search: Mapping[str, Any]  # as the job tells it: probes, lowest failing rate, attainment
+_R = TypeVar("_R", bound=Document)
 
 
-class Calibration(_Record):
-    """What was found once, before the first block, and holds in all modes."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    simulated: bool
-    jobs: tuple[JobRate, ...]
-
-
-class BlockNeed(_Record):
-    """How many blocks one primary contrast asks for, by the spread of its log-ratios over the pilot."""
-
-    mix: str
-    metric: str
-    mode: str
-    baseline: str
-    pilot_blocks: int  # in which both sides are ok
-    log_sd: float
-    blocks: int  # pilot included, before the cap
-
-
-class BlockDecision(_Record):
-    """How many blocks a run has in all, and what that was derived from; written once, after the pilot."""
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    pilot_blocks: int
-    blocks: int
-    most_blocks: int
-    target: float  # half-width of the 95 % interval, as a share of the true ratio
-    needs: tuple[BlockNeed, ...]
-
-    @property
-    def capped(self) -> bool:
-        """Whether some contrast needs more blocks than the cap allows."""
-        return any(need.blocks > self.blocks for need in self.needs)
-
-
-class UnsteadyWindow(_Record):
-    """One tenant's declared window that did not hold a level, and so what its block is measured once more for."""
-
-    block: int
-    trial: str
-    tenant: str
-    flag: str
-    reason: str
-
-
-class RepeatDecision(_Record):
-    """Which of the first `judged_blocks` blocks are measured once more, longer, and why.
-
-    Written when a stage of blocks is complete, and extended, never changed, by the next.
-    """
-
-    schema_version: Literal[1] = SCHEMA_VERSION
-    judged_blocks: int = 0
-    unsteady: tuple[UnsteadyWindow, ...] = ()
-
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """The blocks that are repeated; from then on their first measurement is shown and does not count."""
-        return tuple(sorted({window.block for window in self.unsteady}))
-
-
-def rates_of(calibration: Calibration | None) -> dict[str, float]:
-    """Return the rate (requests a second) of each job that has a load, by its label."""
-    return {job.job: job.rate_per_s for job in calibration.jobs} if calibration else {}
-
-
-def read_trial(path: Path) -> TrialRecord:
-    """Read one trial.json; raises RecordError that says which way to fix it."""
-    return _read(path, TrialRecord)
-
-
-def read_run(path: Path) -> RunRecord:
-    """Read a run.json; raises RecordError that says which way to fix it."""
-    return _read(path, RunRecord)
-
-
-def read_visit(path: Path) -> VisitRecord:
-    """Read one file of visits/; raises RecordError that says which way to fix it."""
-    return _read(path, VisitRecord)
-
-
-def read_decision(path: Path) -> BlockDecision:
-    """Read a blocks.json; raises RecordError that says which way to fix it."""
-    return _read(path, BlockDecision)
-
-
-def read_calibration(path: Path) -> Calibration:
-    """Read a calibration.json; raises RecordError that says which way to fix it."""
-    return _read(path, Calibration)
-
-
-def read_repeats(path: Path) -> RepeatDecision:
-    """Read a repeats.json; raises RecordError that says which way to fix it."""
-    return _read(path, RepeatDecision)
-
-
-_R = TypeVar("_R", TrialRecord, RunRecord, VisitRecord, BlockDecision, Calibration, RepeatDecision)
-
-
-def _read(path: Path, kind: type[_R]) -> _R:
+def read(path: Path, kind: type[_R]) -> _R:
+    """Read one document of a run; raises RecordError that says which way to fix it."""
     try:
         text = path.read_bytes()
         return kind.model_validate_json(text)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from bench.clock import utc_now
 from bench.plan.schedule import Block, Schedule
-from bench.store.record import TrialRecord, read_trial
+from bench.store.record import TrialRecord, read
 from bench.store.run_folder import RunFolder
 from bench.store.software import boot_id
 
@@ -31,7 +31,7 @@ def supersede_broken_blocks(run: RunFolder, schedule: Schedule) -> list[int]:
 
 def _records(run: RunFolder, block: Block) -> list[TrialRecord]:
     ids = [trial.id for visit in block.visits for trial in visit.trials]
-    return [read_trial(run.trials_folder / name / "trial.json") for name in ids if run.has(name)]
+    return [read(run.trials_folder / name / "trial.json", TrialRecord) for name in ids if run.has(name)]
 
 
 def _size(block: Block) -> int:

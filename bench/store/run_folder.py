@@ -21,20 +21,8 @@ from bench.errors import RecordError, SetupError
 from bench.launch.corun import CoRun
 from bench.launch.events import Steps
 from bench.plan.schedule import Block, block_name
-from bench.store.record import (
-    BlockDecision,
-    Calibration,
-    RepeatDecision,
-    RunRecord,
-    TrialRecord,
-    VisitRecord,
-    read_calibration,
-    read_decision,
-    read_repeats,
-    read_run,
-    read_trial,
-    read_visit,
-)
+from bench.store.decision import BlockDecision, Calibration, RepeatDecision
+from bench.store.record import RunRecord, TrialRecord, VisitRecord, read
 from bench.telemetry.contract import Telemetry
 
 STEP_COLUMNS = ("slot", "warmup", "end_s", "duration_s", "items", "wait_s")
@@ -84,12 +72,12 @@ class RunFolder:
     @property
     def record(self) -> RunRecord:
         """What holds for the whole run."""
-        return read_run(self.run_file)
+        return read(self.run_file, RunRecord)
 
     @property
     def decision(self) -> BlockDecision | None:
         """How many blocks the pilot asked for; None where that was not asked, or not yet."""
-        return read_decision(self.decision_file) if self.decision_file.is_file() else None
+        return read(self.decision_file, BlockDecision) if self.decision_file.is_file() else None
 
     def keep_decision(self, decision: BlockDecision) -> None:
         """Write how many blocks there are to be."""
@@ -99,7 +87,7 @@ class RunFolder:
     @property
     def calibration(self) -> Calibration | None:
         """Which rates stand for the loads of the plan; None where it names none, or they are not found yet."""
-        return read_calibration(self.calibration_file) if self.calibration_file.is_file() else None
+        return read(self.calibration_file, Calibration) if self.calibration_file.is_file() else None
 
     def keep_calibration(self, calibration: Calibration) -> None:
         """Write the rates that were found."""
@@ -109,7 +97,7 @@ class RunFolder:
     @property
     def repeats(self) -> RepeatDecision:
         """Which blocks are measured once more; until blocks have been judged, none."""
-        return read_repeats(self.repeats_file) if self.repeats_file.is_file() else RepeatDecision()
+        return read(self.repeats_file, RepeatDecision) if self.repeats_file.is_file() else RepeatDecision()
 
     def keep_repeats(self, decision: RepeatDecision) -> None:
         """Write which blocks are to be measured once more."""
@@ -182,19 +170,20 @@ class RunFolder:
     def trials(self) -> Iterator[TrialRecord]:
         """Read all trials, in the order of their names."""
         for file in sorted(self.trials_folder.glob("[!.]*/trial.json")):
-            yield read_trial(file)
+            yield read(file, TrialRecord)
 
     def visits(self) -> Iterator[VisitRecord]:
         """Read what switching took in each visit, in the order of their names."""
         for file in sorted(self.visits_folder.glob("[!.]*.json")):
-            yield read_visit(file)
+            yield read(file, VisitRecord)
 
     def _visit_file(self, record: VisitRecord) -> Path:
         """Return `b03-mig.json`, or where a resumed run goes on with the visit `b03-mig.2.json`."""
         name = f"{block_name(record.block, record.longer)}-{record.mode.slug}"
         names = chain([name], (f"{name}.{part}" for part in count(2)))
         files = (self.visits_folder / f"{each}.json" for each in names)
-        return next(file for file in files if not file.exists() or read_visit(file).began_at == record.began_at)
+        ours = (file for file in files if not file.exists() or read(file, VisitRecord).began_at == record.began_at)
+        return next(ours)
 
     def steps(self, trial_id: str) -> pd.DataFrame | None:
         """Return the trial's units of work (STEP_COLUMNS; seconds after the common start), None if it has none.

@@ -20,7 +20,7 @@ from bench.plan.catalog import SLO, ParameterValue, load_catalog
 from bench.plan.model import LOAD, Job, Timing
 from bench.plan.schedule import Role, Schedule, Trial
 from bench.rig import Rig
-from bench.store.record import Calibration, JobRate
+from bench.store.decision import Calibration, JobRate
 from bench.store.run_folder import RunFolder
 
 PROBE_S, CONFIRMATIONS = 60.0, 5  # of a plan that may be published; others search for as long as their window is

@@ -40,10 +40,9 @@ from bench.store.reference import REFERENCE_FOLDER, keep_reference, make_output,
 from bench.store.run_folder import RunFolder, run_id
 from bench.store.software import software
 from bench.telemetry.parse import SAMPLED_FIELDS
-from bench.verbs import run
+from bench.verbs import EXIT_FAILURES, EXIT_INTERRUPTED, EXIT_OK, run
 
 LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pydantic", "nvidia-ml-py")
-EXIT_OK, EXIT_FAILURES, EXIT_INTERRUPTED = 0, 1, 130
 
 
 def selftest(options: argparse.Namespace) -> int:

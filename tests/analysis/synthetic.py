@@ -17,15 +17,14 @@ from bench.plan.catalog import load_catalog
 from bench.plan.load import read_plan
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role, Trial, make_repeats, make_schedule, share_of
+from bench.store.decision import RepeatDecision, UnsteadyWindow
 from bench.store.record import (
     HostRecord,
-    RepeatDecision,
     RunRecord,
     Status,
     TelemetryRecord,
     TenantRecord,
     TrialRecord,
-    UnsteadyWindow,
     WindowRecord,
 )
 from bench.store.run_folder import RunFolder

@@ -12,7 +12,8 @@ from bench.analysis.steadiness import decide_repeats
 from bench.analysis.summary import Comparison, analyse, measures
 from bench.plan.model import TIMINGS
 from bench.plan.schedule import Role, Trial
-from bench.store.record import RepeatDecision, Status
+from bench.store.decision import RepeatDecision
+from bench.store.record import Status
 from bench.store.run_folder import RunFolder
 
 DRIFT = 0.1

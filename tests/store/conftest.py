@@ -13,7 +13,7 @@ from bench.plan.catalog import load_catalog
 from bench.plan.mode import Mps
 from bench.plan.model import TIMINGS, Job, Mix, Plan
 from bench.plan.schedule import make_schedule
-from bench.store.record import RunRecord, Status, read_trial
+from bench.store.record import RunRecord, Status, TrialRecord, read
 from bench.store.run_folder import RunFolder
 from bench.telemetry.contract import Telemetry
 
@@ -24,7 +24,7 @@ STARTED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 @pytest.fixture
 def trial_record():
     """One record of a simulated run."""
-    return read_trial(RECORD)
+    return read(RECORD, TrialRecord)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from bench.errors import RecordError
 from bench.plan.mode import MpsEqual
-from bench.store.record import RunRecord, Status, TrialRecord, read_run, read_trial
+from bench.store.record import RunRecord, Status, TrialRecord, read
 
 RECORD = Path(__file__).parent.parent / "fixtures" / "records" / "trial.json"
 
@@ -32,7 +32,7 @@ def test_a_record_comes_back_as_it_was_written(trial_record, run_record, tmp_pat
     assert json.loads(text) == json.loads(RECORD.read_text())
     assert TrialRecord.model_validate_json(text) == trial_record
     (tmp_path / "run.json").write_text(run_record.model_dump_json())
-    assert read_run(tmp_path / "run.json") == run_record
+    assert read(tmp_path / "run.json", RunRecord) == run_record
 
 
 def test_what_is_missing_is_null(trial_record):
@@ -49,15 +49,15 @@ def test_a_record_cannot_be_changed(trial_record):
 def refusal(tmp_path):
     """Return what reading a changed record says."""
 
-    def read(text, reader=read_trial):
+    def refused(text, kind=TrialRecord):
         path = tmp_path / "trial.json"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         with pytest.raises(RecordError) as caught:
-            reader(path)
+            read(path, kind)
         assert str(caught.value).startswith(f"{path}: ")
         return str(caught.value)
 
-    return read
+    return refused
 
 
 def changed(**values):
@@ -89,9 +89,9 @@ def test_a_damaged_file_is_to_be_measured_again(refusal, text):
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(RecordError, match="No such file or directory; is this the folder of a run"):
-        read_trial(tmp_path / "trial.json")
+        read(tmp_path / "trial.json", TrialRecord)
 
 
 def test_a_run_is_read_with_the_same_care(refusal):
-    assert "run_id: Field required" in refusal('{"schema_version": 1}', read_run)
+    assert "run_id: Field required" in refusal('{"schema_version": 1}', RunRecord)
     assert set(RunRecord.model_fields) >= {"seed", "modes", "device_request", "launcher_request", "allow_reset"}

@@ -1,14 +1,41 @@
-"""What a plan will take and what it can show, told before anything runs."""
+"""`run --dry-run`: every trial of a plan, what it will take, and what it can show."""
 
 from collections.abc import Iterator, Sequence
 
-from bench.plan.schedule import Role, Schedule
+from bench.gpu.device import Device
+from bench.plan.mode import AsFound
+from bench.plan.schedule import Role, Schedule, Trial
+from bench.verbs.calibration import searching
 
 SPREADS = (0.01, 0.02, 0.03, 0.05)
 """Standard deviations of log-ratios between blocks to make the table for; a run's own is known afterwards."""
 
 
-def expectations(schedule: Schedule, decided: bool) -> Iterator[str]:
+def print_schedule(schedule: Schedule, device: Device, lock: int | str | None, decided: bool = False) -> None:
+    """Print every trial of a schedule, then what it takes and can show."""
+    print(f"device: {device.name}")
+    if lock is not None:
+        print(f"SM clock: locked at {f'{lock} MHz' if isinstance(lock, int) else 'what a short trial finds'}")
+    for trial in schedule.trials:
+        print(f"block {trial.block:>2}  {trial.mode.label:<14} {trial.mix.name}{_alone(trial)}")
+    for trial in searching(schedule):
+        print(f"before block 1: the highest rate of {trial.tenants[0]}, alone; its time is not in what follows")
+    for line in _expectations(schedule, decided):
+        print(line)
+
+
+def _alone(trial: Trial) -> str:
+    """Say of a job that runs alone in what (of exclusive that goes without saying), and what a control is."""
+    if trial.role is Role.SHARE:
+        return f", {trial.tenants[0]} alone in its share"
+    if trial.role is Role.REPEAT:
+        return ", once more (A/A)"
+    if trial.slowdown is not None:
+        return f", slowed by {100 * trial.slowdown:g} % (positive control)"
+    return ", alone" if trial.role is Role.SOLO and isinstance(trial.mode, AsFound) else ""
+
+
+def _expectations(schedule: Schedule, decided: bool) -> Iterator[str]:
     """Yield lines on time, controls and, where modes are compared, power.
 
     `decided` says that a pilot has been measured, so that the schedule is the whole one.
