@@ -8,7 +8,7 @@ import pandas as pd
 from bench.analysis.reading import Reading
 from bench.analysis.requests import Requests, Service, requests_in, service
 from bench.analysis.windows import (
-    ANSWERED,
+    SCHEDULED,
     Latency,
     energy_j,
     flag_of,
@@ -136,7 +136,7 @@ def _tenant(window: Window, tenant: TenantRecord, slot: int, own: Steps, served:
         return TenantMeasure(tenant, rate(window, own), latency(window, own), slot, verdict)
     per_s = float(own.items.sum()) / window.length_s
     got = service(window, [served], tenant.slo_s)
-    return TenantMeasure(tenant, per_s, latency_of(own.duration_s, ANSWERED), slot, verdict, got)
+    return TenantMeasure(tenant, per_s, latency_of(served.response_s, SCHEDULED), slot, verdict, got)
 
 
 def _jobs(
@@ -154,11 +154,18 @@ def _job(
     first, rates = equals[0], [each.rate for each in equals]
     latencies, got = first.latency, first.service
     if len(equals) > 1:
-        joined = _joined([work[each.slot] for each in equals])
-        latencies = latency(window, joined) if first.closed else latency_of(joined.duration_s, ANSWERED)
+        latencies = _latency_of_all(window, equals, work, served)
     if len(equals) > 1 and got is not None:
         got = service(window, [served[each.slot] for each in equals], got.slo_s)
     return JobMeasure(first.tenant.job, first.tenant.unit, sum(rates) / len(rates), latencies, got)
+
+
+def _latency_of_all(
+    window: Window, equals: list[TenantMeasure], work: dict[int, Steps], served: dict[int, Requests]
+) -> Latency:
+    if equals[0].closed:
+        return latency(window, _joined([work[each.slot] for each in equals]))
+    return latency_of(np.concatenate([served[each.slot].response_s for each in equals]), SCHEDULED)
 
 
 def _joined(work: list[Steps]) -> Steps:

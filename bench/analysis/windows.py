@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ MOST_BINS = 100
 Judging takes quadratic time, and means of many steps show a drift better than the steps themselves.
 """
 DRIFT_FLAG, UNSTEADY_FLAG = "drift", "no_steady_state"
-ENDED, ANSWERED = "steps ended", "requests were scheduled and answered"
+ENDED, SCHEDULED = "steps ended", "requests were scheduled"
 NO_SAMPLES = "no telemetry was recorded"
 
 
@@ -34,7 +34,8 @@ NO_SAMPLES = "no telemetry was recorded"
 class Latency:
     """Durations of what was counted in the window, in seconds; percentiles by nearest rank.
 
-    A percentile is None below the count that bounds it (`stats.quantile.minimum_count`).
+    A percentile is None below the count that bounds it (`stats.quantile.minimum_count`), and where it falls on a
+    request that was never answered.
     """
 
     count: int
@@ -42,14 +43,19 @@ class Latency:
     p95_s: float | None
     p99_s: float | None
     curve_s: Vector
-    """Percentiles at CURVE_PROBABILITIES; NaN where there are too few steps for one."""
+    """Percentiles at CURVE_PROBABILITIES; NaN where there are too few steps for one, or never an answer."""
     counted: str = ENDED
+    unanswered: int = 0
 
     def reading(self, p: float) -> Reading:
         """Return one of the three percentiles (0.5, 0.95, 0.99), or why it is missing."""
         value = {0.5: self.p50_s, 0.95: self.p95_s, 0.99: self.p99_s}[p]
         if value is not None:
             return Reading(value)
+        if self.count >= minimum_count(p):
+            return Reading.absent(
+                f"{self.unanswered} of {self.count} requests failed, so p{p * 100:g} has no bound"
+            )
         return Reading.absent(f"{self.count} {self.counted} in the window; p{p * 100:g} needs {minimum_count(p)}")
 
 
@@ -80,10 +86,11 @@ def latency(window: Window, steps: Steps) -> Latency:
 
 
 def latency_of(durations_s: Vector, counted: str) -> Latency:
-    """Return the percentiles of what was counted in a window."""
+    """Return the percentiles of what was counted in a window; what was never answered took infinitely long."""
     durations = np.sort(durations_s)
-    p50, p95, p99 = (percentile_or_none(durations, p) for p in (0.5, 0.95, 0.99))
-    return Latency(len(durations), p50, p95, p99, _curve(durations), counted)
+    p50, p95, p99 = (_bounded(percentile_or_none(durations, p)) for p in (0.5, 0.95, 0.99))
+    unanswered = int(np.isinf(durations).sum())
+    return Latency(len(durations), p50, p95, p99, _curve(durations), counted, unanswered)
 
 
 def mean_of(window: Window, samples: pd.DataFrame | None, column: str, reasons: Mapping[str, str]) -> Reading:
@@ -121,10 +128,15 @@ def _known(table: pd.DataFrame, column: str) -> tuple[Vector, Vector]:
     return table["time_s"].to_numpy(np.float64)[there], value[there]
 
 
+def _bounded(percentile_s: float | None) -> float | None:
+    return percentile_s if percentile_s is not None and isfinite(percentile_s) else None
+
+
 def _curve(ascending: Vector) -> Vector:
     """Return the nearest-rank percentiles of sorted durations where there are enough of them."""
     n = len(ascending)
     if not n:
         return np.full(len(CURVE_PROBABILITIES), np.nan)
     ranks = np.maximum(np.ceil(n * CURVE_PROBABILITIES - 1e-8), 1).astype(int)
-    return np.where(n >= _CURVE_COUNTS, ascending[ranks - 1], np.nan)
+    values = ascending[ranks - 1]
+    return np.where((n >= _CURVE_COUNTS) & np.isfinite(values), values, np.nan)

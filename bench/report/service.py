@@ -23,9 +23,9 @@ def service_table(comparison: Comparison) -> Table | None:
         "Requests scheduled in the window, each followed to its end, of one tenant; exclusive is the job alone. "
         "Goodput: those answered within the SLO, per second; attainment: their share, where what failed, was "
         "refused or never ended is a miss; errors: the share of these. Response time runs from the scheduled "
-        "instant, of requests that were answered. Means over blocks [95 % t interval], arithmetic for offered "
-        "rate and shares, else geometric. These jobs are outside STP, ANTT and Jain: at the rate of their users "
-        "progress is 1 whatever happens.",
+        "instant; what failed took for ever, and a percentile that falls on it is n.a. Means over blocks [95 % t "
+        "interval], arithmetic for offered rate and shares, else geometric. These jobs are outside STP, ANTT and "
+        "Jain: at the rate of their users progress is 1 whatever happens.",
     )  # fmt: skip
     users = {(mix.name, job.label) for mix in comparison.plan.mixes for job in mix.jobs if job.serves_users}
     slo_s = {each.tenant.job: each.tenant.slo_s for trial in comparison.trials for each in trial.tenants}

@@ -12,6 +12,7 @@ from synthetic import Recipe, make_run
 from bench.analysis.metrics import EDP, ENERGY, UNIT_COST, UNIT_ENERGY
 from bench.analysis.requests import NO_REQUEST, NO_SLO, Requests, requests_in, service
 from bench.analysis.summary import Comparison, analyse
+from bench.analysis.windows import latency_of
 from bench.launch.corun import Window as Released
 from bench.plan.schedule import Role, Trial
 from bench.stats.window import Window
@@ -68,6 +69,16 @@ def test_equal_tenants_are_seen_as_one_rates_of_each_on_average_and_shares_of_al
     assert got.offered_per_s.value == pytest.approx(6 / 20)
     assert got.goodput_per_s.value == pytest.approx(4 / 20)
     assert got.attainment.value == pytest.approx(4 / 6)
+
+
+def test_a_failed_request_takes_for_ever_so_it_cannot_flatter_a_tail() -> None:
+    """Of 500 requests 5 failed: p99 falls on the slowest that was answered; one more, and it has no bound."""
+    taken_s = np.linspace(0.1, 0.595, 500)
+    for failed, expected in ((5, taken_s[494]), (6, None)):
+        got = latency_of(np.concatenate([taken_s[: 500 - failed], np.full(failed, np.inf)]), "requests")
+        assert got.reading(0.99).value == expected
+        assert got.reading(0.5).value == taken_s[249]
+    assert got.reading(0.99).reason == "6 of 500 requests failed, so p99 has no bound"
 
 
 def test_without_an_slo_there_is_no_goodput_and_without_requests_nothing_and_each_says_why() -> None:
