@@ -167,7 +167,7 @@ def _add_run(verbs: "argparse._SubParsersAction[_Parser]", program: str) -> None
         "--plan",
         metavar="NAME_OR_PATH",
         default=None,
-        help="smoke, standard, paper, or a YAML file (default: standard)",
+        help="smoke, standard, paper, scaling, switching, or a YAML file (default: standard)",
     )
     _add_device(run)
     run.add_argument(

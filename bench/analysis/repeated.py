@@ -13,7 +13,14 @@ from bench.analysis.colocation import EXCLUSIVE, Quantity
 from bench.analysis.metrics import METRICS, TAILS, unit_of
 from bench.analysis.summary import Comparison
 from bench.errors import SetupError
-from bench.stats.equivalence import TAIL_MARGIN, THROUGHPUT_MARGIN, Equivalence, Reproduction, tost_unpaired
+from bench.stats.equivalence import (
+    TAIL_MARGIN,
+    THROUGHPUT_MARGIN,
+    Equivalence,
+    Reproduction,
+    tost_unpaired,
+    verdict_of,
+)
 from bench.stats.interval import Interval, geometric_mean_interval
 from bench.stats.multiplicity import holm
 from bench.store.record import Status, TrialRecord
@@ -45,8 +52,10 @@ class Repeat:
 
     @property
     def verdict(self) -> str:
-        """What the two one-sided tests and the test of a difference say."""
-        return (self.equivalence.verdict if self.equivalence else Reproduction.INCONCLUSIVE).value
+        """What the two one-sided tests and the test of a difference say, this one after Holm."""
+        if self.equivalence is None:
+            return Reproduction.INCONCLUSIVE.value
+        return verdict_of(self.equivalence.interval, self.equivalence.margin, self.p_different).value
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,21 @@ REFERENCES = {
              "year": "1941"},
         ),
         Reference(
+            "stein1945", "article", "Stein, 1945",
+            {"author": "Stein, Charles",
+             "title": "A Two-Sample Test for a Linear Hypothesis Whose Power is Independent of the Variance",
+             "journal": "The Annals of Mathematical Statistics", "volume": "16", "number": "3",
+             "pages": "243--258", "year": "1945", "doi": "10.1214/aoms/1177731088"},
+        ),
+        Reference(
+            "schuirmann1987", "article", "Schuirmann, 1987",
+            {"author": "Schuirmann, Donald J.",
+             "title": "A Comparison of the Two One-Sided Tests Procedure and the Power Approach for Assessing the "
+             "Equivalence of Average Bioavailability",
+             "journal": "Journal of Pharmacokinetics and Biopharmaceutics", "volume": "15", "number": "6",
+             "pages": "657--680", "year": "1987", "doi": "10.1007/BF01068419"},
+        ),
+        Reference(
             "hoefler2015", "inproceedings", "Hoefler & Belli, SC 2015",
             {"author": "Hoefler, Torsten and Belli, Roberto",
              "title": "Scientific Benchmarking of Parallel Computing Systems",
