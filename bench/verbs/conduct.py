@@ -1,5 +1,7 @@
 """`run`, once all is reserved: rates, blocks, what these ask for beyond the plan, and the report."""
 
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from bench.verbs.calibration import find_rates
 if TYPE_CHECKING:
     from bench.analysis.trials import TrialMeasure
 
+CHARTS = "bench.verbs.report"
 FAILURES = (Status.FAILED, Status.INVALID)
 
 
@@ -31,7 +34,7 @@ def conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> int
     if rig.left_behind:
         print(f"put the GPU back from mode {rig.left_behind}, which a killed run had left", file=sys.stderr)
     if rig.device.simulated:  # nothing is measured, so the charts may be imported while the driver's tools run
-        threading.Thread(target=import_module, args=("bench.verbs.report",), daemon=True).start()
+        threading.Thread(target=_import_charts, daemon=True).start()
     try:
         find_rates(schedule, rig, folder)
         with Progress(schedule, done, quiet) as progress:
@@ -48,6 +51,13 @@ def conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> int
     except RestoreError as error:
         raise RestoreError(f"{error}\n  {_how_to_go_on(folder)}") from error
     return EXIT_FAILURES if any(trial.status in FAILURES for trial in folder.trials()) else EXIT_OK
+
+
+def _import_charts() -> None:
+    """Import what reports need; first in another process, since compiling it here would hold up the trials."""
+    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", f"import {CHARTS}"], env=here, capture_output=True, check=False)
+    import_module(CHARTS)
 
 
 def _measure(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_a_run_says_what_switching_took_and_that_no_gpu_was_switched(place):
     assert all(row["simulated"] == "True" for row in found.values())
     page = (place.run_folder / "report" / "index.html").read_text()
     assert "no GPU was switched" in page
-    assert "STP" not in page
+    assert "STP" not in re.sub(r'"data:[^"]*"', "", page)  # in a picture, letters stand by chance
 
 
 def test_a_report_is_rebuilt_from_the_files(place):
