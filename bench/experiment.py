@@ -22,7 +22,6 @@ from bench.store.compose import measured, not_measured, visited
 from bench.store.decision import rates_of
 from bench.store.record import RunRecord, Status, TrialRecord
 from bench.store.run_folder import RunFolder
-from bench.telemetry.contract import Telemetry
 
 
 class Experiment:
@@ -84,10 +83,11 @@ class Experiment:
         with ThreadPoolExecutor(1) as meanwhile:
             seen = meanwhile.submit(after_the_window, active)  # and before the next trial
             telemetry = watch.result()
+            self.folder.keep_samples(trial.id, corun, telemetry)
         corun.evidence += seen.result() if corun.window else ()
         flags = (*host_flags(trial, self.catalog, self.rig.device), *board_flags(granted), *corun.flags)
         record = measured(self.run, trial, self.rig.launcher, active.evidence, corun, telemetry, flags, started_at)
-        self.keep(record, corun, telemetry)
+        self.keep(record, corun)
 
     def give_up(self, trials: list[Trial], why: Exception) -> None:
         """Record trials that could not be measured: skipped if the device cannot do it, else invalid."""
@@ -95,7 +95,7 @@ class Experiment:
         for trial in trials:
             self.keep(not_measured(self.run, trial, self.rig.launcher, status, str(why), utc_now()))
 
-    def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
+    def keep(self, record: TrialRecord, corun: CoRun | None = None) -> None:
         """Write a record, then tell the onlooker."""
-        self.folder.keep(record, corun, telemetry)
+        self.folder.keep(record)
         self.progress.ended(record, corun)

@@ -119,7 +119,9 @@ def with_requests(source: RunFolder, results: Path, total: int) -> RunFolder:
     for record in records:
         corun, telemetry = _corun(source, record, total // len(served)), source.telemetry(record.id)
         run.scratch(record.id)
-        run.keep(record, corun, None if telemetry is None else Telemetry(telemetry, source.energy(record.id)))
+        if corun is not None and telemetry is not None:
+            run.keep_samples(record.id, corun, Telemetry(telemetry, source.energy(record.id)))
+        run.keep(record)
     return run
 
 

@@ -117,20 +117,26 @@ class RunFolder:
             folder.mkdir()
         return folder
 
-    def keep(self, record: TrialRecord, corun: CoRun | None = None, telemetry: Telemetry | None = None) -> None:
-        """Write a trial and give it its name; raises RecordError where the disk is full or read-only.
-
-        Without a co-run, nothing stays in the folder of an earlier attempt that was killed while it was written.
-        """
-        folder = self.trials_folder / f".{record.id}" if corun else self.scratch(record.id)
+    def keep_samples(self, trial_id: str, corun: CoRun, telemetry: Telemetry) -> None:
+        """Write what was sampled into the trial's scratch folder; raises RecordError as `keep` does."""
+        folder = self.trials_folder / f".{trial_id}"
         with self.writing():
             folder.mkdir(exist_ok=True)
-            if corun is not None and corun.window is not None:
+            if corun.window is not None:
                 pq.write_table(_steps_table(corun, corun.window.start_s), folder / "steps.parquet")
                 _keep_requests(folder, corun, corun.window.start_s)
-            if telemetry is not None:
-                _keep_telemetry(folder, telemetry, corun.window.start_s if corun and corun.window else 0.0)
+            _keep_telemetry(folder, telemetry, corun.window.start_s if corun.window else 0.0)
             _keep_logs(folder, corun)
+
+    def keep(self, record: TrialRecord) -> None:
+        """Write a record and give the trial's scratch folder its name: from now on the trial is there.
+
+        Nothing stays in the folder of a trial that has no tenants: an attempt may have been killed while it was
+        written. Raises RecordError where the disk is full or read-only.
+        """
+        folder = self.trials_folder / f".{record.id}" if record.tenants else self.scratch(record.id)
+        with self.writing():
+            folder.mkdir(exist_ok=True)
             (folder / "trial.json").write_text(record.model_dump_json(indent=2) + "\n")
             folder.rename(self.trials_folder / record.id)
 
@@ -254,9 +260,9 @@ def _keep_telemetry(folder: Path, telemetry: Telemetry, start_s: float) -> None:
             pq.write_table(pa.Table.from_pandas(moved, preserve_index=False), folder / f"{name}.parquet")
 
 
-def _keep_logs(folder: Path, corun: CoRun | None) -> None:
+def _keep_logs(folder: Path, corun: CoRun) -> None:
     """Keep what the jobs printed; their event files are in the tables and the record by now."""
-    for slot, outcome in enumerate(corun.outcomes if corun else ()):
+    for slot, outcome in enumerate(corun.outcomes):
         log_file = outcome.tenant.log_file
         if log_file.is_file() and log_file.stat().st_size:
             shutil.copyfile(log_file, folder / f"job-{slot}.log")

@@ -119,7 +119,7 @@ def _keep(run: RunFolder, recipe: Recipe, plan: Plan, trial: Trial, fate: Fate) 
     window = Window(START_S, START_S + plan.timing.settle_s, START_S + plan.timing.settle_s + plan.timing.window_s)
     ran = status is Status.OK
     corun = CoRun(tuple(_outcome(recipe, trial, slot, window) for slot in slots), window)
-    telemetry = _telemetry(window, recipe.power_w) if recipe.telemetry else None
+    telemetry = _telemetry(window, recipe.power_w) if recipe.telemetry else Telemetry(pd.DataFrame())
     evidence = {
         "claim": "the daemon runs",
         "expected": True,
@@ -139,7 +139,9 @@ def _keep(run: RunFolder, recipe: Recipe, plan: Plan, trial: Trial, fate: Fate) 
         host=HostRecord(started_at=str(datetime(2026, 1, 1, tzinfo=UTC)), ended_at="", boot_id=None),
     )  # fmt: skip
     run.scratch(trial.id)
-    run.keep(record, corun if ran else None, telemetry if ran else None)
+    if ran:
+        run.keep_samples(trial.id, corun, telemetry)
+    run.keep(record)
 
 
 def _account(recipe: Recipe) -> TelemetryRecord:

@@ -34,7 +34,8 @@ def test_plan_and_run_are_there_before_the_first_trial(run, run_record):
 def test_a_trial_is_kept_with_everything_it_left_behind(run, trial_record, corun, telemetry):
     scratch = run.scratch(trial_record.id)
     (scratch / "jobs").mkdir()
-    run.keep(trial_record, corun, telemetry)
+    run.keep_samples(trial_record.id, corun, telemetry)
+    run.keep(trial_record)
     folder = run.trials_folder / trial_record.id
     assert {path.name for path in folder.iterdir()} == {
         "trial.json", "steps.parquet", "telemetry.parquet", "energy.parquet", "job-0.log", "job-1.log"
@@ -46,7 +47,8 @@ def test_a_trial_is_kept_with_everything_it_left_behind(run, trial_record, corun
 
 
 def test_times_are_seconds_after_the_common_start(run, trial_record, corun, telemetry):
-    run.keep(trial_record, corun, telemetry)
+    run.keep_samples(trial_record.id, corun, telemetry)
+    run.keep(trial_record)
     steps = run.steps(trial_record.id)
     assert tuple(steps.columns) == STEP_COLUMNS
     assert steps[~steps["warmup"]].groupby("slot")["end_s"].apply(list).tolist() == [[1, 2, 3], [1.5, 2.5]]
@@ -66,7 +68,7 @@ def test_a_trial_whose_jobs_never_started_is_its_record_alone(run, trial_record)
 
 def test_a_record_without_a_co_run_inherits_no_table_of_a_killed_attempt(run, trial_record):
     (run.scratch(trial_record.id) / "steps.parquet").write_bytes(b"of a runner that was killed while it wrote")
-    run.keep(trial_record)
+    run.keep(trial_record.model_copy(update={"tenants": ()}))
     assert run.steps(trial_record.id) is None
 
 
@@ -83,9 +85,9 @@ def test_what_a_killed_runner_left_of_a_trial_is_cleared_away(run):
 
 
 def test_a_full_disk_leaves_no_half_trial_and_says_how_to_go_on(run, trial_record, corun, telemetry):
-    run.keep(trial_record.model_copy(update={"id": "b01-first"}), corun, telemetry)
+    run.keep(trial_record.model_copy(update={"id": "b01-first"}))
     with disk_full_after(1000), pytest.raises(RecordError) as caught:
-        run.keep(trial_record, corun, telemetry)
+        run.keep_samples(trial_record.id, corun, telemetry)
     assert "File too large" in str(caught.value)
     assert (
         f"every finished trial is safe. Make room, then go on with: python run_experiments.py --resume {run.path}"
@@ -93,7 +95,8 @@ def test_a_full_disk_leaves_no_half_trial_and_says_how_to_go_on(run, trial_recor
     )
     assert [record.id for record in run.trials()] == ["b01-first"]
     run.scratch(trial_record.id)
-    run.keep(trial_record, corun, telemetry)  # with room again
+    run.keep_samples(trial_record.id, corun, telemetry)
+    run.keep(trial_record)
     assert run.has(trial_record.id)
 
 
