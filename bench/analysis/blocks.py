@@ -1,7 +1,7 @@
-"""How many blocks a run needs, from its pilot: Stein's two stages over the primary family.
+"""How many blocks a run needs, from those it has: Stein's two stages, or sequential looks, over primary contrasts.
 
-Each primary contrast asks for enough blocks that its 95 % interval reaches 5 % of the true ratio at most, whatever
-the true spread is; the largest demand counts for every mode alike, up to the cap. Only spreads are looked at.
+Each asks for enough blocks that its 95 % interval reaches 5 % of the true ratio at most: by Stein's rule whatever the
+true spread is; by looking again until it is so narrow, with a little less than the promised coverage. The largest demand counts for every mode alike, up to the cap. Only spreads are looked at.
 """
 
 import math
@@ -12,7 +12,8 @@ from bench.analysis.contrasts import Cells, Pairs, Question, primary_data
 from bench.analysis.steadiness import counts
 from bench.analysis.summary import measures, plan_of
 from bench.analysis.trials import TrialMeasure
-from bench.stats.planning import relative_to_true_mean, stein_plan
+from bench.stats.interval import t_quantile
+from bench.stats.planning import LOOK_EVERY, next_look, relative_to_true_mean, stein_plan
 from bench.stats.ratio import log_ratios
 from bench.store.decision import BlockDecision, BlockNeed
 from bench.store.run_folder import RunFolder
@@ -23,7 +24,7 @@ LOG_HALF_WIDTH = math.log1p(relative_to_true_mean(TARGET))
 
 
 def decide_blocks(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> BlockDecision:
-    """Return how many blocks the pilot asks for; contrasts with fewer than two ok blocks ask for nothing.
+    """Return how many blocks those measured ask for; contrasts with fewer than two ok blocks ask for nothing.
 
     Blocks that were measured once more, longer, count as that. Trials that are `known` are not measured again.
     """
@@ -33,11 +34,14 @@ def decide_blocks(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> BlockDe
     records = [each for each in run.trials() if each.block <= plan.blocks and counts(each, repeats)]
     trials = measures(run, records, known)
     cells = Cells(block_cells(trials, plan.mixes), records)
+    rule = plan.timing.stopping
     needs = tuple(need for asked, pairs in primary_data(plan, cells) if (need := _need(asked, pairs)))
+    if rule == "sequential":
+        needs = tuple(need.model_copy(update={"blocks": _looked(need, plan.blocks, most)}) for need in needs)
     wanted = max((need.blocks for need in needs), default=0)
     return BlockDecision(
-        pilot_blocks=plan.blocks, blocks=max(plan.blocks, min(wanted, most)), most_blocks=most, target=TARGET,
-        needs=needs,
+        rule=rule, pilot_blocks=plan.blocks, blocks=max(plan.blocks, min(wanted, most)), most_blocks=most,
+        target=TARGET, needs=needs,
     )  # fmt: skip
 
 
@@ -49,3 +53,10 @@ def _need(asked: Question, pairs: Pairs) -> BlockNeed | None:
         mix=asked.mix, metric=asked.metric.name, mode=asked.mode, baseline=asked.baseline,
         pilot_blocks=plan.pilot_n, log_sd=plan.pilot_sd, blocks=plan.n,
     )  # fmt: skip
+
+
+def _looked(need: BlockNeed, blocks: int, most: int) -> int:
+    """Return at how many blocks a contrast wants the next look; more than `most` if it is wide at the cap."""
+    half_width = t_quantile(need.pilot_blocks - 1, 0.95) * need.log_sd / math.sqrt(need.pilot_blocks)
+    enough = blocks if half_width <= LOG_HALF_WIDTH else blocks + LOOK_EVERY
+    return next_look(blocks, half_width, LOG_HALF_WIDTH, most) or enough

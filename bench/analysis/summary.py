@@ -106,7 +106,8 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
     Trials that are `known`, measured by `measures`, are not measured again.
     """
     record, plan, block_decision, repeats = run.record, plan_of(run), run.decision, run.repeats
-    pilot_blocks = block_decision.pilot_blocks if block_decision else None
+    by_pilot = block_decision is not None and block_decision.rule == "stein"
+    pilot_blocks = block_decision.pilot_blocks if block_decision and by_pilot else None
     records = tuple(run.trials())
     check_poolable(record, records)
     trials = measures(run, records, known)

@@ -19,6 +19,9 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Stopping = Literal["fixed", "stein", "sequential"]
+
+
 class Timing(_Frozen):
     """How long a trial lasts and how many blocks a plan has unless it says otherwise."""
 
@@ -27,8 +30,10 @@ class Timing(_Frozen):
     settle_s: float
     window_s: float
     publishable: bool
+    stopping: Stopping = "fixed"
+    """Whether the blocks are all there are, the pilot of Stein's two stages, or those before the first look."""
     most_blocks: int | None = None
-    """Up to so many blocks follow a pilot of `blocks`, by what the pilot shows; None: their number is fixed."""
+    """The cap, where what is measured decides how many blocks there are."""
     measures: Literal["sharing", "switching"] = "sharing"
     """What the report is about: how modes compare, or what entering and leaving them costs (and nothing else)."""
 
@@ -52,7 +57,18 @@ TIMINGS = {
     "selftest": Timing(name="selftest", blocks=1, settle_s=3, window_s=6, publishable=False),
     "smoke": Timing(name="smoke", blocks=2, settle_s=3, window_s=5, publishable=False),
     "standard": Timing(name="standard", blocks=10, settle_s=30, window_s=120, publishable=True),
-    "paper": Timing(name="paper", blocks=10, settle_s=60, window_s=600, publishable=True, most_blocks=40),
+    "paper": Timing(
+        name="paper", blocks=10, settle_s=60, window_s=600, publishable=True, stopping="stein", most_blocks=40
+    ),
+    "sequential": Timing(
+        name="sequential",
+        blocks=10,
+        settle_s=30,
+        window_s=120,
+        publishable=True,
+        stopping="sequential",
+        most_blocks=40,
+    ),
     "switching": Timing(
         name="switching", blocks=10, settle_s=0, window_s=1, publishable=True, measures="switching"
     ),

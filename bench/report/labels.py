@@ -2,6 +2,7 @@
 
 from bench.analysis.summary import Comparison
 from bench.report.table import DASH
+from bench.stats.planning import FIRST_LOOK, LOOK_EVERY, SEQUENTIAL_WARNING
 from bench.store.decision import BlockDecision
 
 QUESTIONS = {
@@ -72,7 +73,11 @@ def block_remarks(decision: BlockDecision | None) -> list[str]:
     if widest is None:
         reached = "of which too few were ok to ask for more"
     elif decision.capped:
-        reached = f"the most allowed; {wanted} would take {widest.blocks} ({widest.mode}, {widest.mix})"
+        more = "more" if decision.rule == "sequential" else f"{widest.blocks}"
+        reached = f"the most allowed; {wanted} would take {more} ({widest.mode}, {widest.mix})"
+    if decision.rule == "sequential":
+        looks = f"Looked at after {FIRST_LOOK} blocks and every {LOOK_EVERY} from then on"
+        return [f"{looks}, stopped at {decision.blocks}, {reached}: {SEQUENTIAL_WARNING}."]
     return [
         f"After a pilot of {decision.pilot_blocks} blocks, Stein's rule set {decision.blocks} in all, {reached}. "
         "Intervals of contrasts use the pilot's spread and degrees of freedom."

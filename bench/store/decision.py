@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from bench.plan.model import Stopping
 from bench.store.record import SCHEMA_VERSION, Document
 
 
@@ -30,7 +31,7 @@ class Calibration(Document):
 
 
 class BlockNeed(Document):
-    """How many blocks one primary contrast asks for, by the spread of its log-ratios over the pilot."""
+    """How many blocks one primary contrast asks for, by the spread of its log-ratios over those looked at."""
 
     mix: str
     metric: str
@@ -42,14 +43,23 @@ class BlockNeed(Document):
 
 
 class BlockDecision(Document):
-    """How many blocks a run has in all, and what that was derived from; written once, after the pilot."""
+    """How many blocks a run has in all, and what that was derived from.
+
+    Stein's rule decides once, after the pilot; a sequential run at each look, until it stops at what it has.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    pilot_blocks: int
+    rule: Stopping = "stein"
+    pilot_blocks: int  # those that were looked at
     blocks: int
     most_blocks: int
     target: float  # half-width of the 95 % interval, as a share of the true ratio
     needs: tuple[BlockNeed, ...]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is decided after this."""
+        return self.rule != "sequential" or self.blocks == self.pilot_blocks
 
     @property
     def capped(self) -> bool:

@@ -40,8 +40,8 @@ def conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> int
         with Progress(schedule, done, quiet) as progress:
             experiment = Experiment(rig, folder, load_catalog(), progress)
             known = _measure(schedule, experiment, folder)
-            if schedule.timing.most_blocks and folder.decision is None:
-                known = _measure(_beyond_the_pilot(folder, progress, known), experiment, folder, known)
+            while schedule.timing.stopping != "fixed" and not (folder.decision and folder.decision.is_final):
+                known = _measure(_extended(folder, progress, known), experiment, folder, known)
         _tell(folder, known)
     except KeyboardInterrupt:
         if rig.device.kind == "gpu":
@@ -92,17 +92,18 @@ def _announce(blocks: Sequence[int], timing: Timing) -> None:
     )
 
 
-def _beyond_the_pilot(folder: RunFolder, progress: Progress, known: Sequence["TrialMeasure"]) -> Schedule:
-    """Decide from the finished pilot how many blocks there are to be; return the schedule of all of them.
+def _extended(folder: RunFolder, progress: Progress, known: Sequence["TrialMeasure"]) -> Schedule:
+    """Decide from the finished blocks how many there are to be; return the schedule of all of them.
 
-    The same seed goes on, so the pilot's part of it is as it was.
+    The same seed goes on, so the part of it that is measured is as it was.
     """
     from bench.analysis.blocks import decide_blocks  # noqa: PLC0415 - other runs need no statistics before the report
     from bench.analysis.summary import plan_of  # noqa: PLC0415
 
     decision = decide_blocks(folder, known)
     folder.keep_decision(decision)
-    print(f"\npilot of {decision.pilot_blocks} blocks finished; blocks in all: {decision.blocks}", file=sys.stderr)
+    done = f"pilot of {decision.pilot_blocks}" if decision.rule == "stein" else f"{decision.pilot_blocks}"
+    print(f"\n{done} blocks finished; blocks in all: {decision.blocks}", file=sys.stderr)
     schedule = make_schedule(plan_of(folder), folder.record.seed)
     progress.extended(sum(trial.block > decision.pilot_blocks for trial in schedule.trials))
     return schedule

@@ -38,7 +38,7 @@ def _alone(trial: Trial) -> str:
 def _expectations(schedule: Schedule, decided: bool) -> Iterator[str]:
     """Yield lines on time, controls and, where modes are compared, power.
 
-    `decided` says that a pilot has been measured, so that the schedule is the whole one.
+    `decided` says that what was measured has decided their number, so that the schedule is the whole one.
     """
     timing = schedule.timing
     most = None if decided or (timing.most_blocks or 0) <= len(schedule.blocks) else timing.most_blocks
@@ -57,7 +57,8 @@ def _times(schedule: Schedule, most: int | None) -> Iterator[str]:
     yield f"with starting jobs and switching modes, as assumed for a real GPU, about {total_h:.1f} GPU hours"
     if most:
         longest = f"at most {most} ({total_h / blocks * most:.1f} GPU hours)"
-        yield f"this is the pilot: it decides how many blocks there are in all, {longest}"
+        what = "the pilot: it decides" if timing.stopping == "stein" else "up to the next look, which decides"
+        yield f"this is {what} how many blocks there are in all, {longest}"
     if controls := sum(trial.role in (Role.REPEAT, Role.SLOWED) for trial in schedule.trials):
         share = 100 * controls / len(schedule.trials)
         yield f"{controls} of the trials ({share:.0f} %) are controls: A/A and a tenant slowed by a known share"

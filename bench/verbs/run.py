@@ -92,7 +92,7 @@ def resume(options: argparse.Namespace) -> int:
     mhz = record.clock_lock.sm_clock_mhz if record.clock_lock else None
     refuse_impossible_lock(mhz, device)
     if options.dry_run:
-        print_schedule(schedule, device, mhz, decision is not None)
+        print_schedule(schedule, device, mhz, decision is not None and decision.is_final)
         return EXIT_OK
     with reserved(device, record.launcher_request, record.allow_reset, _workloads(plan)) as bare:
         rig = with_lock(bare, record.clock_lock)

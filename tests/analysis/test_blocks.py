@@ -101,3 +101,31 @@ def test_a_run_that_was_extended_plans_and_schedules_the_decided_blocks(tmp_path
     run.keep_decision(decide_blocks(run).model_copy(update={"blocks": 9}))
     comparison = analyse(run)
     assert (comparison.plan.blocks, comparison.missing) == (9, 3 * 5)
+
+
+def test_a_sequential_run_looks_from_ten_blocks_on_and_every_five(tmp_path: Path) -> None:
+    """Log-ratios of 0.09 and -0.09 in turn: half-widths 0.068 after 10 blocks, 0.052 after 15, 0.043 after 20."""
+    asked = []
+    for blocks in (6, 10, 15, 20):
+        plan = PILOT.replace("paper", "sequential").replace("blocks: 6", f"blocks: {blocks}")
+        asked.append(decide_blocks(make_run(tmp_path / str(blocks), Recipe(plan_text=plan, rate=noisy(0.09)))))
+    assert [(decision.blocks, decision.is_final) for decision in asked] == [
+        (10, False), (15, False), (20, False), (20, True)
+    ]  # fmt: skip
+    assert not asked[-1].capped
+
+
+def test_a_sequential_run_stops_at_the_cap_and_says_so(tmp_path: Path) -> None:
+    plan = PILOT.replace("paper", "sequential").replace("blocks: 6", "blocks: 40")
+    decision = decide_blocks(make_run(tmp_path, Recipe(plan_text=plan, rate=noisy(0.3))))
+    assert (decision.blocks, decision.is_final, decision.capped) == (40, True, True)
+
+
+def test_intervals_of_a_sequential_run_are_of_all_its_blocks(tmp_path: Path) -> None:
+    plan = PILOT.replace("paper", "sequential").replace("blocks: 6", "blocks: 12")
+    run = make_run(tmp_path, Recipe(plan_text=plan, rate=noisy(0.06)))
+    run.keep_decision(decide_blocks(run).model_copy(update={"blocks": 12}))
+    (row,) = [r for r in analyse(run).contrasts if (r.metric, r.baseline, r.job) == ("stp", "exclusive", "")]
+    logs = log_ratios(run)
+    half = stats.t.ppf(0.975, 11) * statistics.stdev(logs) / math.sqrt(12)
+    assert row.ci_high == pytest.approx(math.exp(statistics.fmean(logs) + half))

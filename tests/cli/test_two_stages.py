@@ -1,4 +1,4 @@
-"""Timing paper, end to end: the pilot decides the number of blocks, the run goes on by itself, and resumes."""
+"""Timings paper and sequential, end to end: what is measured decides how many blocks follow, also if resumed."""
 
 import json
 import shutil
@@ -53,5 +53,22 @@ def test_the_pilot_decides_and_any_interruption_leads_to_the_same_run(place, fin
 
     lose_blocks(place, first=2)  # as if it had been killed in the pilot
     (place.run_folder / "blocks.json").unlink()
+    assert place.resume().returncode == 0
+    assert (decision(place), place.records()) == (decided, whole)
+
+
+def test_a_sequential_run_goes_on_to_its_first_look_and_says_what_that_costs(place):
+    place.plan.write_text(PLAN.replace("paper", "sequential"))
+    done = place.run("--plan", place.plan, "--device", "simulated:a100-80gb", "--seed", SEED, "--quiet",
+                     "--results", place.results)  # fmt: skip
+    assert done.returncode == 0
+    decided, whole = decision(place), place.records()
+    assert (decided["rule"], decided["pilot_blocks"], decided["blocks"]) == ("sequential", 10, 10)
+    assert len(whole) == PER_BLOCK * 10
+    page = (place.run_folder / "report" / "report.md").read_text()
+    assert "stopped at 10" in page
+    assert "sequentially stopped, coverage ≈ 94 % instead of 95 %" in page
+
+    lose_blocks(place, first=9)
     assert place.resume().returncode == 0
     assert (decision(place), place.records()) == (decided, whole)
