@@ -1,7 +1,8 @@
 """How many blocks a run needs, from those it has: Stein's two stages, or sequential looks, over primary contrasts.
 
-Each asks for enough blocks that its 95 % interval reaches 5 % of the true ratio at most: by Stein's rule whatever the
-true spread is; by looking again until it is so narrow, with a little less than the promised coverage. The largest demand counts for every mode alike, up to the cap. Only spreads are looked at.
+Each asks for enough blocks that its 95 % interval reaches 5 % of the true ratio at most: by Stein's rule whatever
+the true spread is; by looking again until it is so narrow, with a little less than the promised coverage. The
+largest demand counts for every mode alike, up to the cap. Only spreads are looked at.
 """
 
 import math

@@ -364,10 +364,13 @@ def test_timings_hold_what_the_design_says():
         "smoke": (2, 3, 5, False),
         "standard": (10, 30, 120, True),
         "paper": (10, 60, 600, True),
+        "sequential": (10, 30, 120, True),
         "switching": (10, 0, 1, True),
     }
     assert [name for name, timing in TIMINGS.items() if timing.measures == "switching"] == ["switching"]
-    assert {name: t.most_blocks for name, t in TIMINGS.items() if t.most_blocks} == {"paper": 40}
+    assert {name: (t.stopping, t.most_blocks) for name, t in TIMINGS.items() if t.stopping != "fixed"} == {
+        "paper": ("stein", 40), "sequential": ("sequential", 40)
+    }  # fmt: skip
 
 
 def test_the_switching_preset_cuts_the_device_for_one_two_and_four_jobs_on_any_board():
