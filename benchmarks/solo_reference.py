@@ -27,7 +27,7 @@ from bench.launch.contract import Tenant
 from bench.modes.contract import Grant
 from bench.plan.catalog import EXTRA, Workload, load_catalog
 from workloads import models
-from workloads.inference.batch_inference import BERTS, inference_step
+from workloads.inference.batch_inference import inference_step
 from workloads.torch_device import TorchDevice
 from workloads.training.trainer import Trainer
 
@@ -155,7 +155,7 @@ def _plain_loop(
 
 def plain_inference(options: argparse.Namespace, device: TorchDevice) -> Step:
     """Return the libraries' way: the model in eval mode, without gradients, classes to the host."""
-    is_text = options.model in BERTS
+    is_text = options.model in models.BERTS
     model = (models.bert if is_text else models.resnet)(options, device).to(device.dtype).eval()
     batch = models.token_ids(options, device) if is_text else models.images(options, device).to(device.dtype)
 
