@@ -61,12 +61,12 @@ def server(core: int, socket_path: Path) -> Iterator[None]:
             process.kill()
 
 
-def on_core(core: int, command: list[str], **options: int) -> subprocess.Popen[str]:
+def on_core(core: int, command: list[str], stdout: int | None = None) -> subprocess.Popen[str]:
     """Start a command on one core, which it has to itself as far as this program goes."""
     here = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
-        return subprocess.Popen(command, cwd=CHECKOUT, text=True, **options)
+        return subprocess.Popen(command, cwd=CHECKOUT, text=True, stdout=stdout)
     finally:
         os.sched_setaffinity(0, here)
 

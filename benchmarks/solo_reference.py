@@ -85,6 +85,9 @@ def _duration_s(step: Step, device: TorchDevice, clock: Callable[[], float]) -> 
 
 
 def _steps(workload: Workload, on: str) -> tuple[Step, Step, TorchDevice]:
+    reference = _reference(workload)
+    assert workload.module is not None
+    assert reference is not None  # others are not compared
     module = importlib.import_module(workload.module)
     options = module.option_parser().parse_args(_arguments(workload, on))
     device = TorchDevice(options)
@@ -92,7 +95,7 @@ def _steps(workload: Workload, on: str) -> tuple[Step, Step, TorchDevice]:
         own: Step = inference_step(options, device)
     else:
         own = Trainer(module.make_task(options, device), options, device, lambda _wait_s: None)
-    return own, _reference(workload)(options, device), device
+    return own, reference(options, device), device
 
 
 def _arguments(workload: Workload, device: str) -> tuple[str, ...]:
@@ -108,7 +111,7 @@ Reference = Callable[[argparse.Namespace, TorchDevice], Step]
 
 
 def _reference(workload: Workload) -> Reference | None:
-    return REFERENCES.get(workload.module.rpartition(".")[2])
+    return REFERENCES.get((workload.module or "").rpartition(".")[2])
 
 
 def plain_vision(options: argparse.Namespace, device: TorchDevice) -> Step:
@@ -159,10 +162,10 @@ def plain_inference(options: argparse.Namespace, device: TorchDevice) -> Step:
     model = (models.bert if is_text else models.resnet)(options, device).to(device.dtype).eval()
     batch = models.token_ids(options, device) if is_text else models.images(options, device).to(device.dtype)
 
-    @torch.no_grad()
     def step() -> None:
-        output = model(batch)
-        (output.logits if is_text else output).argmax(-1).cpu()
+        with torch.no_grad():
+            output = model(batch)
+            (output.logits if is_text else output).argmax(-1).cpu()
 
     return step
 

@@ -43,6 +43,7 @@ def _fits(workload: Workload) -> bool:
 
 def speed(workload: Workload, device: str, seconds: float) -> bool:
     """Run one workload with the catalog's parameters and print what it says; whether it ended well."""
+    assert workload.module is not None  # only programs of a plan's own have none
     command = [sys.executable, "-m", workload.module, *arguments(workload, device), "--seconds", str(seconds)]
     try:
         done = subprocess.run(

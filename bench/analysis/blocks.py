@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from bench.analysis.colocation import block_cells
 from bench.analysis.contrasts import Cells, Pairs, Question, primary_data
-from bench.analysis.steadiness import counts
+from bench.analysis.steadiness import is_counted
 from bench.analysis.summary import measures, plan_of
 from bench.analysis.trials import TrialMeasure
+from bench.plan.model import Plan
 from bench.stats.interval import t_quantile
-from bench.stats.planning import LOOK_EVERY, next_look, relative_to_true_mean, stein_plan
+from bench.stats.planning import LOOK_EVERY, SteinPlan, next_look, relative_to_true_mean, stein_plan
 from bench.stats.ratio import log_ratios
 from bench.store.decision import BlockDecision, BlockNeed
 from bench.store.run_folder import RunFolder
@@ -32,32 +33,30 @@ def decide_blocks(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> BlockDe
     plan = plan_of(run)
     most = plan.timing.most_blocks or plan.blocks
     repeats = run.repeats
-    records = [each for each in run.trials() if each.block <= plan.blocks and counts(each, repeats)]
+    records = [each for each in run.trials() if each.block <= plan.blocks and is_counted(each, repeats)]
     trials = measures(run, records, known)
     cells = Cells(block_cells(trials, plan.mixes), records)
-    rule = plan.timing.stopping
-    needs = tuple(need for asked, pairs in primary_data(plan, cells) if (need := _need(asked, pairs)))
-    if rule == "sequential":
-        needs = tuple(need.model_copy(update={"blocks": _looked(need, plan.blocks, most)}) for need in needs)
+    needs = tuple(need for asked, pairs in primary_data(plan, cells) if (need := _need(asked, pairs, plan)))
     wanted = max((need.blocks for need in needs), default=0)
     return BlockDecision(
-        rule=rule, pilot_blocks=plan.blocks, blocks=max(plan.blocks, min(wanted, most)), most_blocks=most,
-        target=TARGET, needs=needs,
+        rule=plan.timing.stopping, pilot_blocks=plan.blocks, blocks=max(plan.blocks, min(wanted, most)),
+        most_blocks=most, target=TARGET, needs=needs,
     )  # fmt: skip
 
 
-def _need(asked: Question, pairs: Pairs) -> BlockNeed | None:
-    plan = stein_plan(log_ratios(pairs.values, pairs.baseline), LOG_HALF_WIDTH)
-    if plan is None:
+def _need(asked: Question, pairs: Pairs, plan: Plan) -> BlockNeed | None:
+    stein = stein_plan(log_ratios(pairs.values, pairs.baseline), LOG_HALF_WIDTH)
+    if stein is None:
         return None
     return BlockNeed(
         mix=asked.mix, metric=asked.metric.name, mode=asked.mode, baseline=asked.baseline,
-        pilot_blocks=plan.pilot_n, log_sd=plan.pilot_sd, blocks=plan.n,
+        pilot_blocks=stein.pilot_n, log_sd=stein.pilot_sd,
+        blocks=_next_look(stein, plan) if plan.timing.stopping == "sequential" else stein.n,
     )  # fmt: skip
 
 
-def _looked(need: BlockNeed, blocks: int, most: int) -> int:
-    """Return at how many blocks a contrast wants the next look; more than `most` if it is wide at the cap."""
-    half_width = t_quantile(need.pilot_blocks - 1, 0.95) * need.log_sd / math.sqrt(need.pilot_blocks)
-    enough = blocks if half_width <= LOG_HALF_WIDTH else blocks + LOOK_EVERY
-    return next_look(blocks, half_width, LOG_HALF_WIDTH, most) or enough
+def _next_look(seen: SteinPlan, plan: Plan) -> int:
+    """Return at how many blocks a contrast wants the next look; more than the cap if it is still wide there."""
+    half_width = t_quantile(seen.pilot_n - 1, seen.confidence) * seen.pilot_sd / math.sqrt(seen.pilot_n)
+    enough = plan.blocks if half_width <= LOG_HALF_WIDTH else plan.blocks + LOOK_EVERY
+    return next_look(plan.blocks, half_width, LOG_HALF_WIDTH, plan.timing.most_blocks or plan.blocks) or enough

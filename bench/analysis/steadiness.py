@@ -31,6 +31,6 @@ def unsteady_windows(trial: TrialMeasure) -> Iterator[UnsteadyWindow]:
             )  # fmt: skip
 
 
-def counts(record: TrialRecord, decision: RepeatDecision) -> bool:
+def is_counted(record: TrialRecord, decision: RepeatDecision) -> bool:
     """Whether a trial is part of results, or was measured once more and is only shown."""
     return record.longer or record.block not in decision.blocks

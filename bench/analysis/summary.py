@@ -18,7 +18,7 @@ from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
 from bench.analysis.ranking import Ranking, rankings
 from bench.analysis.series import Series, series
-from bench.analysis.steadiness import counts
+from bench.analysis.steadiness import is_counted
 from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
 from bench.analysis.trials import TrialMeasure, measure
 from bench.plan.catalog import load_catalog
@@ -38,7 +38,7 @@ LARGE_RUN = 100  # trials from which a second process is worth its start
 class Comparison:
     """What a run says: everything that the report shows, and nothing that needs a file any more.
 
-    `records` and `trials` are all there are; results are of those that count (`counts`).
+    `records` and `trials` are all there are; results are of those that count (`is_counted`).
     """
 
     run: RunRecord
@@ -64,7 +64,7 @@ class Comparison:
     @cached_property
     def counted(self) -> tuple[TrialMeasure, ...]:
         """The ok trials that results are made of: without blocks that were measured once more, longer."""
-        return tuple(trial for trial in self.trials if counts(trial.record, self.repeats))
+        return tuple(trial for trial in self.trials if is_counted(trial.record, self.repeats))
 
     @property
     def counts(self) -> Mapping[Status, int]:
@@ -106,13 +106,12 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
     Trials that are `known`, measured by `measures`, are not measured again.
     """
     record, plan, block_decision, repeats = run.record, plan_of(run), run.decision, run.repeats
-    by_pilot = block_decision is not None and block_decision.rule == "stein"
-    pilot_blocks = block_decision.pilot_blocks if block_decision and by_pilot else None
+    pilot_blocks = block_decision.spread_blocks if block_decision else None
     records = tuple(run.trials())
     check_poolable(record, records)
     trials = measures(run, records, known)
-    counting = tuple(each for each in records if counts(each, repeats))
-    counted = [trial for trial in trials if counts(trial.record, repeats)]
+    counting = tuple(each for each in records if is_counted(each, repeats))
+    counted = [trial for trial in trials if is_counted(trial.record, repeats)]
     units = {tenant.job: tenant.unit for each in records for tenant in each.tenants}
     blocks = block_cells(counted, plan.mixes)
     cells, price = Cells(blocks, counting, pilot_blocks), price_of(plan, record)

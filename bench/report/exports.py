@@ -9,7 +9,7 @@ import pandas as pd
 from bench.analysis.colocation import BlockCell, JobProgress
 from bench.analysis.contrasts import Contrast
 from bench.analysis.metrics import MIX_METRICS
-from bench.analysis.steadiness import counts
+from bench.analysis.steadiness import is_counted
 from bench.analysis.summary import Comparison
 from bench.analysis.trials import TenantMeasure, TrialMeasure
 from bench.report.crosschecks import crosscheck_rows
@@ -130,7 +130,7 @@ def _trial(record: TrialRecord, comparison: Comparison) -> dict[str, Any]:
     }
     return {
         **_place(record),
-        "counts": counts(record, comparison.repeats),
+        "counts": is_counted(record, comparison.repeats),
         "status": record.status.value,
         "reason": record.reason,
         "flags": "; ".join(comparison.flagged.get(record.id, ())) or None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.analysis.steadiness import counts
+from bench.analysis.steadiness import is_counted
 from bench.analysis.summary import Comparison
 from bench.plan.schedule import Role
 from bench.report.table import Source, Table, headings
@@ -26,7 +26,7 @@ def program_table(comparison: Comparison) -> Table | None:
     )
     runs: dict[tuple[str, str, str], list[TenantRecord]] = {}
     for record in comparison.records:
-        if record.status is Status.OK and counts(record, comparison.repeats):
+        if record.status is Status.OK and is_counted(record, comparison.repeats):
             mix = record.mix if record.role is Role.MIX else "alone"
             for tenant in record.tenants:
                 if tenant.reports == "nothing":

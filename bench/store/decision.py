@@ -57,6 +57,11 @@ class BlockDecision(Document):
     needs: tuple[BlockNeed, ...]
 
     @property
+    def spread_blocks(self) -> int | None:
+        """How many blocks the spread in intervals comes from: after Stein's rule the pilot's; None: from all."""
+        return self.pilot_blocks if self.rule == "stein" else None
+
+    @property
     def is_final(self) -> bool:
         """Whether nothing is decided after this."""
         return self.rule != "sequential" or self.blocks == self.pilot_blocks

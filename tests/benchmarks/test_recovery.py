@@ -1,33 +1,18 @@
 """The smaller version of `benchmarks/recovery.py`: one run, whose equal mixes stand for seeds."""
 
-import importlib.util
 import math
 import shutil
-import sys
 import tempfile
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from scipy import stats
+from scripts import FOLDER, load
 
-ROOT = Path(__file__).parents[2]
 MODES = ("time-slicing", "mps")
 MIXES = tuple(f"pair {number}" for number in range(1, 9))
 SEED = 20_260_101
 
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recovery", ROOT / "benchmarks" / "recovery.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = script  # its dataclasses look themselves up
-    spec.loader.exec_module(script)
-    return script
-
-
-RECOVERY = load()
+RECOVERY = load("recovery")
 TRUTHS = RECOVERY.truths(MODES)
 SIDE_BY_SIDE = [ratio for ratio in TRUTHS if (ratio.metric, ratio.baseline) == ("rate", "time-slicing")]
 """Contrasts that share no trial with those of another mix, as those against the solo rates do."""
@@ -60,7 +45,7 @@ def test_estimates_are_not_biased(found, ratio):
 
 
 def test_the_published_table_is_that_of_the_script():
-    page = (ROOT / "docs" / "recovery.md").read_text(encoding="utf-8")
+    page = (FOLDER.parent / "docs" / "recovery.md").read_text(encoding="utf-8")
     assert page.startswith(RECOVERY.HEAD)
     rows = [row.strip("| ").split(" | ") for row in page.splitlines() if row.startswith("| ")][1:]
     told = [(contrast, metric, truth) for contrast, metric, truth, *_ in rows]

@@ -1,33 +1,20 @@
 """The smaller version of `benchmarks/report_speed.py`: its run is a whole one, and its costs are counted whole."""
 
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
+from scripts import FOLDER, load
 from synthetic import Recipe, make_run
 
 from bench.analysis.metrics import LATENCY_P50, RATE
 from bench.analysis.summary import analyse
 from bench.store.run_folder import RunFolder
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "report_speed.py"
+SCRIPT = FOLDER / "report_speed.py"
 REQUESTS = 20_000
 
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("report_speed", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = script  # its dataclasses look themselves up
-    spec.loader.exec_module(script)
-    return script
-
-
-SPEED = load()
+SPEED = load("report_speed")
 
 
 def one_request(_trial: object, _window: object) -> dict[str, object]:

@@ -1,29 +1,14 @@
 """The smaller version of `benchmarks/calibrate_statistics.py`."""
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
+from scripts import FOLDER, load
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "benchmarks" / "calibrate_statistics.py"
+SCRIPT = FOLDER / "calibrate_statistics.py"
 SCALE = 0.1
 """Of the published simulations; bootstraps and A/A campaigns among them."""
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("calibrate_statistics", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = script  # its dataclasses look themselves up
-    spec.loader.exec_module(script)
-    return script
-
-
-CALIBRATION = load()
+CALIBRATION = load("calibrate_statistics")
 HEADLINES = [
     check
     for check in CALIBRATION.checks()
@@ -47,7 +32,7 @@ def test_what_promises_too_much_is_found_out(promise: str) -> None:
 
 
 def test_the_published_table_is_that_of_the_script() -> None:
-    page = (ROOT / "docs" / "calibration.md").read_text(encoding="utf-8")
+    page = (FOLDER.parent / "docs" / "calibration.md").read_text(encoding="utf-8")
     assert page.startswith(CALIBRATION.HEAD)
     promised = [(check.promise, check.trials) for check in CALIBRATION.checks()]
     rows = [tuple(row.strip("| ").split(" | ")[:2]) for row in page.splitlines() if row.startswith("| ")][1:]
