@@ -4,6 +4,11 @@ Steps alternate in the order A, B, B, A (A: the workload's own step, as `Job` dr
 its library write it), so that whatever else the machine does meets both. Printed for each workload: the ratio of
 speeds (1: as fast as the plain loop) with its 95 % interval over rounds, from the t distribution of log-ratios. At
 least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
+
+Without a plain loop beside them are the servers (their speed is that of requests: benchmarks/server_overload.py and
+load_test), ddp-resnet50-training (each of its ranks is resnet50-training; there is no second way to run them here),
+tensorflow-resnet50-training (no TensorFlow beside torch: its image alone has it), and the probes and jupyter, which
+copy nobody's example.
 """
 
 import argparse
@@ -22,12 +27,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is there, as
 import torch
 from scipy import stats
 from torch import nn
+from transformers import GenerationConfig
 
 from bench.launch.contract import Tenant
 from bench.modes.contract import Grant
 from bench.plan.catalog import EXTRA, Workload, load_catalog
 from workloads import models
 from workloads.inference.batch_inference import inference_step
+from workloads.inference.generation import decoder
+from workloads.inference.llm_generation import Offline
 from workloads.torch_device import TorchDevice
 from workloads.training.trainer import Trainer
 
@@ -91,8 +99,11 @@ def _steps(workload: Workload, on: str) -> tuple[Step, Step, TorchDevice]:
     module = importlib.import_module(workload.module)
     options = module.option_parser().parse_args(_arguments(workload, on))
     device = TorchDevice(options)
-    if workload.kind == "inference":
-        own: Step = inference_step(options, device)
+    own: Step
+    if module.__name__.endswith("llm_generation"):
+        own = Offline(options, device).generate
+    elif workload.kind == "inference":
+        own = inference_step(options, device)
     else:
         own = Trainer(module.make_task(options, device), options, device, lambda _wait_s: None)
     return own, reference(options, device), device
@@ -170,12 +181,31 @@ def plain_inference(options: argparse.Namespace, device: TorchDevice) -> Step:
     return step
 
 
+def plain_generation(options: argparse.Namespace, device: TorchDevice) -> Step:
+    """Return transformers' way: `generate`, greedily, with its own cache, exactly as many tokens as asked for."""
+    model = decoder(options, device)
+    shape = (options.batch_size, options.prompt_length)
+    prompts = models.integers(models.GPT2_VOCABULARY, shape, device)
+    asked = GenerationConfig(
+        do_sample=False, min_new_tokens=options.output_length, max_new_tokens=options.output_length,
+        eos_token_id=None, pad_token_id=0,  # no end token, as in the workload, and no time spent on looking for one
+    )  # fmt: skip
+    mask = torch.ones_like(prompts)
+
+    def step() -> None:
+        tokens = model.generate(prompts, attention_mask=mask, generation_config=asked)
+        assert tokens.shape[1] == options.prompt_length + options.output_length
+
+    return step
+
+
 REFERENCES: dict[str, Reference] = {
     "resnet_training": plain_vision,
     "vit_training": plain_vision,
     "bert_training": plain_text,
     "gpt2_training": plain_text,
     "batch_inference": plain_inference,
+    "llm_generation": plain_generation,
 }
 
 if __name__ == "__main__":
