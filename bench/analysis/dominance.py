@@ -1,4 +1,4 @@
-"""Which modes another one beats in two quantities at once, and whether their intervals bear it out."""
+"""Which modes another one beats in several quantities at once, and whether their intervals bear it out."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -8,11 +8,11 @@ from bench.analysis.metrics import METRICS
 
 
 class Standing(StrEnum):
-    """Where a mode stands among others in two quantities."""
+    """Where a mode stands among others in the same quantities."""
 
-    UNBEATEN = "no other is better in both"
-    BY_ESTIMATE = "another is better in both by point estimates, and the intervals of one overlap"
-    DOMINATED = "another is better in both, and no intervals overlap"
+    UNBEATEN = "no other is better in all"
+    BY_ESTIMATE = "another is at least as good in all by point estimates, but intervals overlap"
+    DOMINATED = "another is better in all, and no intervals overlap"
 
 
 def standings(points: Mapping[str, Sequence[Level]]) -> dict[str, Standing]:

@@ -19,7 +19,7 @@ from bench.analysis.metrics import SLOWDOWN
 from bench.analysis.summary import Comparison
 from bench.plan.model import Mix
 from bench.report.figures.plane import round_numbers
-from bench.report.figures.style import Drawing, Spot, grid, wrapped
+from bench.report.figures.style import COLUMN_IN, PAGE_IN, Drawing, Spot, grid, wrapped
 from bench.report.labels import whole
 from bench.report.table import DASH, Source
 from bench.stats.rounding import bare, with_limits
@@ -111,17 +111,18 @@ def _others(mix: Mix, victim: str) -> str:
 def _draw(found: Mapping[str, _Slowdowns], frame: _Frame) -> tuple[Figure, tuple[Spot, ...]]:
     """Draw a panel for each mode, and one scale of colours for all."""
     wide = len(frame.aggressors)
-    columns = min(len(found), 4 if wide < 4 else 2 if wide < 9 else 1)
+    columns = min(len(found), 4 if wide < 5 else 2 if wide < 9 else 1)
     height_in = _PANEL_IN + _ROW_IN * len(frame.victims)
     figure, panels = grid(len(found), height_in, columns, sharex=True, sharey=True)
-    figure.set_figheight(figure.get_figheight() + _NAMES_IN)
+    figure.set_size_inches(COLUMN_IN if columns == 1 and wide < 5 else PAGE_IN, figure.get_figheight() + _NAMES_IN)
     spots: list[Spot] = []
     for axes, (mode, slowdowns) in zip(panels, found.items(), strict=True):
         _draw_mode(axes, slowdowns, frame)
         spots += [_spot(axes, mode, pair, level, frame) for pair, level in slowdowns.items()]
         axes.set_title(wrapped(mode, 24, 1))
     _name_jobs(panels, columns, frame)
-    bar = figure.colorbar(ScalarMappable(**frame.colours), ax=panels, aspect=14, pad=0.01, label="slowdown")
+    thin = 10 * len(panels) / columns
+    bar = figure.colorbar(ScalarMappable(**frame.colours), ax=panels, aspect=thin, pad=0.01, label="slowdown")
     ticks = round_numbers(exp(-frame.half_range), exp(frame.half_range))
     bar.set_ticks([log(tick) for tick in ticks], labels=[f"{tick:g}" for tick in ticks])
     return figure, tuple(spots)
@@ -141,7 +142,7 @@ def _draw_mode(axes: Axes, slowdowns: _Slowdowns, frame: _Frame) -> None:
     edges = (np.arange(size + 1) - 0.5 for size in logs.T.shape)
     axes.pcolormesh(*edges, np.ma.masked_invalid(logs), edgecolors="#D9D9D9", linewidth=0.4, **frame.colours)
     axes.add_collection(
-        PolyCollection(unsure, facecolors="none", edgecolors="#8C8C8C", hatch="////", linewidths=0)
+        PolyCollection(unsure, facecolors="none", edgecolors="#BDBDBD", hatch="////", linewidths=0)
     )
 
 
@@ -165,10 +166,7 @@ def _spot(axes: Axes, mode: str, pair: _Pair, level: Level, frame: _Frame) -> Sp
 def _name_jobs(panels: Sequence[Axes], columns: int, frame: _Frame) -> None:
     """Name rows and columns once, which all panels share, at the left and below the last panel of each column."""
     first = panels[0]
-    first.set_xticks(
-        range(len(frame.aggressors)),
-        [wrapped(name, 22, 2) for name in frame.aggressors],
-    )
+    first.set_xticks(range(len(frame.aggressors)), [wrapped(name, 22, 3) for name in frame.aggressors])
     first.set_yticks(range(len(frame.victims)), [wrapped(name, 22, 2) for name in frame.victims])
     first.set(xlim=(-0.5, len(frame.aggressors) - 0.5), ylim=(len(frame.victims) - 0.5, -0.5))
     for axes in panels:

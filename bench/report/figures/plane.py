@@ -20,7 +20,8 @@ from bench.stats.rounding import with_limits
 
 DOMINATED_GREY = "#A6A6A6"
 _LEAST_SPAN = 1.1  # of a log axis: on a narrower one noise looks large
-_MARGIN = 0.12  # beside the outermost marks, as a share of a log axis
+_LEAST_SHARE = 0.1  # of an axis of shares, likewise
+_MARGIN = 0.12  # beside the outermost marks, as a share of the axis
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,18 @@ def _points(comparison: Comparison, plane: Plane, sharing_only: bool) -> Points:
         {
             level.mode: level
             for level in comparison.levels
-            if (level.mix, level.metric, level.job) == (plane.mix, *quantity) and level.value
+            if (level.mix, level.metric, level.job) == (plane.mix, metric.name, job)
+            and _drawable(metric, level.value)
         }
-        for quantity in ((plane.x.name, plane.x_job), (plane.y.name, ""))
+        for metric, job in ((plane.x, plane.x_job), (plane.y, ""))
     )
     both = [mode for mode in x if mode in y and not (sharing_only and mode == EXCLUSIVE)]
     return {mode: (x[mode], y[mode]) for mode in both}
+
+
+def _drawable(metric: Metric, value: float | None) -> bool:
+    """Whether there is a value, and a log axis has a place for it."""
+    return value is not None and isfinite(value) and (value > 0 or metric.may_be_zero)
 
 
 def draw_planes(
@@ -73,6 +80,7 @@ def draw_planes(
         _draw_blocks(axes, comparison, plane, look)
         spots += _draw_modes(axes, plane, points, look)
         axes.set_title(wrapped(plane.mix, 34, 2))
+        _name_missing(axes, comparison, plane, points)
     modes = [mode for mode in look if any(mode in points for _, points in shown)]
     marks = [
         Line2D([], [], linestyle="", color=look[mode].colour, marker=look[mode].marker, markersize=5.5)
@@ -83,13 +91,25 @@ def draw_planes(
     return figure, panels, tuple(spots)
 
 
+def _name_missing(axes: Axes, comparison: Comparison, plane: Plane, points: Points) -> None:
+    """Say which modes ran and have no mark, since a job starved or too few requests bound a percentile."""
+    ran = dict.fromkeys(cell.mode for cell in comparison.cells if cell.mix == plane.mix and cell.mode != EXCLUSIVE)
+    missing = [mode for mode in ran if mode not in points]
+    if missing:
+        axes.text(
+            0.98, 0.97, wrapped(f"no value: {', '.join(missing)}", 36, 2), transform=axes.transAxes, fontsize=6,
+            color=GREY, ha="right", va="top",
+        )  # fmt: skip
+
+
 def _draw_blocks(axes: Axes, comparison: Comparison, plane: Plane, look: Mapping[str, Look]) -> None:
     """Draw the blocks of all measured modes; the derived exclusive arm has none of its own."""
     blocks: dict[str, list[tuple[float, float]]] = {}
     for cell in comparison.cells:
-        x, y = cell.reading(plane.x.name, plane.x_job).value, cell.reading(plane.y.name).value
-        if cell.mix == plane.mix and cell.mode != EXCLUSIVE and x and y and isfinite(x * y):
-            blocks.setdefault(cell.mode, []).append((x * plane.x_scale, y))
+        if cell.mix == plane.mix and cell.mode != EXCLUSIVE:
+            x, y = cell.reading(plane.x.name, plane.x_job).value, cell.reading(plane.y.name).value
+            if x is not None and y is not None and _drawable(plane.x, x) and _drawable(plane.y, y):
+                blocks.setdefault(cell.mode, []).append((x * plane.x_scale, y))
     for mode, values in blocks.items():
         axes.plot(
             *np.array(values).T, linestyle="", marker=".", markersize=3.5, markeredgewidth=0,
@@ -124,10 +144,17 @@ def _told(level: Level, scale: float = 1.0) -> str:
     return f"{METRICS[level.metric].label} {with_limits(value or 0, low, high)} {unit}".rstrip()
 
 
-def fit(axes: Axes) -> None:
-    """Use log axes around what is drawn, with plain round numbers; what is drawn later does not move them."""
-    for name, axis in (("x", axes.xaxis), ("y", axes.yaxis)):
-        low, high = (max(float(edge), 1e-12) for edge in axis.get_data_interval())
+def fit(axes: Axes, plane: Plane) -> None:
+    """Fit the axes to what is drawn, with round numbers; what is drawn later does not move them.
+
+    Both are logarithmic, but for a quantity that may be zero, which is a share.
+    """
+    for name, axis, metric in (("x", axes.xaxis, plane.x), ("y", axes.yaxis, plane.y)):
+        low, high = map(float, axis.get_data_interval())
+        if metric.may_be_zero:
+            low = min(low, high - _LEAST_SHARE)
+            axes.set(**{f"{name}lim": (low - _MARGIN * (high - low), high + _MARGIN * (high - low))})
+            continue
         span = max(high / low, _LEAST_SPAN)
         centre, half = (low * high) ** 0.5, span ** (0.5 + _MARGIN)
         axes.set(**{f"{name}scale": "log"})
@@ -144,6 +171,12 @@ def round_numbers(low: float, high: float, about: int = 5) -> list[float]:
     else:
         ticks = MaxNLocator(about, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     return [float(tick) for tick in ticks if low <= tick <= high]
+
+
+def name_axes(axes: Axes, x: str, y: str) -> None:
+    """Name the quantities of a panel; that of the y axis once in a row, since all share it."""
+    place = axes.get_subplotspec()
+    axes.set(xlabel=x, ylabel=y if place is None or place.is_first_col() else "")
 
 
 def name_line(axes: Axes, x: float, y: float, name: str) -> None:

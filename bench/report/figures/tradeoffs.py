@@ -7,18 +7,26 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from bench.analysis.colocation import EXCLUSIVE
-from bench.analysis.levels import Level
 from bench.analysis.metrics import ANTT, ATTAINMENT, ENERGY, LATENCY_P99, STP, Metric
 from bench.analysis.summary import Comparison
-from bench.report.figures.plane import Plane, crossed, draw_planes, fit, name_line, round_numbers
+from bench.report.figures.plane import (
+    Plane,
+    Points,
+    crossed,
+    draw_planes,
+    fit,
+    name_axes,
+    name_line,
+    round_numbers,
+)
 from bench.report.figures.style import GREY, Drawing, Look, wrapped
 from bench.report.table import Source
 
 _COLUMNS = ("mix", "mode", "metric", "job", "value", "ci_low", "ci_high", "n_blocks")
 _READING = (
     "Crosses: geometric means over blocks with 95 % t intervals; dots: blocks. Grey: another mode is better in "
-    "both, and no intervals overlap; hollow: another is by point estimates, and intervals overlap, so nothing is "
-    "shown."
+    "both, and no intervals overlap; hollow: another is at least as good by point estimates, but intervals "
+    "overlap, which shows nothing."
 )
 _LEAST_LENGTH = 0.25  # of a line that is worth a name, as a share of the axis
 _REFERENCE: Mapping[str, Any] = {"color": GREY, "linewidth": 0.7, "zorder": 1}
@@ -39,9 +47,9 @@ def _draw_pareto(comparison: Comparison, look: Mapping[str, Look]) -> Drawing | 
         return None
     figure, panels, spots = draw_planes(comparison, look, shown)
     for axes, (plane, _) in zip(panels, shown, strict=True):
-        fit(axes)
+        fit(axes, plane)
         _alike(axes, turns[plane.mix])
-        axes.set(xlabel="ANTT, lower is better", ylabel="STP, higher is better")
+        name_axes(axes, "ANTT, lower is better", "STP, higher is better")
     return Drawing(
         "pareto",
         "System throughput (STP) against turnaround (ANTT)",
@@ -61,53 +69,49 @@ def _alike(axes: Axes, turns: int) -> None:
 
 
 def _draw_service(comparison: Comparison, look: Mapping[str, Look]) -> Drawing | None:
-    planes = [
-        Plane(mix.name, _tail(comparison, mix.name, job), STP, job)
+    found = [
+        _service_plane(comparison, mix.name, job)
         for mix in comparison.plan.mixes
-        if mix.turns
         for job in dict.fromkeys(job.label for job in mix.jobs if job.serves_users)
     ]
-    shown = crossed(comparison, planes, sharing_only=True)
+    shown = [plane for plane in found if plane is not None]
     if not shown:
         return None
     figure, panels, spots = draw_planes(comparison, look, shown)
     for axes, (plane, _) in zip(panels, shown, strict=True):
         _alone(axes, plane, comparison)
-        fit(axes)
+        fit(axes, plane)
         what = "p99 response time (ms)" if plane.x is LATENCY_P99 else "SLO attainment"
-        axes.set_xlabel(f"{what} of {wrapped(plane.x_job, 30, 1)},\n{plane.x.better} is better")
-        axes.set_ylabel("STP of the other jobs,\nhigher is better")
+        x = f"{what} of {wrapped(plane.x_job, 30, 1)},\n{plane.x.better} is better"
+        name_axes(axes, x, "STP of the other jobs,\nhigher is better")
     return Drawing(
         "service_tradeoff",
         "What users get, against what the jobs beside them get done",
         f"{_READING} STP is of the jobs in a closed loop beside the users'; of one such job it is its progress. "
-        "Dashed: the job of the users alone. Attainment where no mode has a p99. Log axes.",
+        "Dashed: the job of the users alone. Attainment of the SLO where a mode has no p99. Log axes, but for it.",
         figure,
         _source(STP, LATENCY_P99, ATTAINMENT),
         spots,
     )
 
 
-def _tail(comparison: Comparison, mix: str, job: str) -> Metric:
-    """Return the p99, or attainment where too few requests bound the p99 in every mode."""
-    of = [level for level in comparison.levels if (level.mix, level.job) == (mix, job) and level.mode != EXCLUSIVE]
-    return LATENCY_P99 if any(level.metric == LATENCY_P99.name and level.value for level in of) else ATTAINMENT
+def _service_plane(comparison: Comparison, mix: str, job: str) -> tuple[Plane, Points] | None:
+    """Choose the p99, or attainment where more modes have it: failures and few requests leave no p99."""
+    planes = (Plane(mix, metric, STP, job) for metric in (LATENCY_P99, ATTAINMENT))
+    return max(crossed(comparison, planes, sharing_only=True), key=lambda shown: len(shown[1]), default=None)
 
 
 def _alone(axes: Axes, plane: Plane, comparison: Comparison) -> None:
-    asked = (plane.mix, EXCLUSIVE, plane.x.name, plane.x_job)
-    found = [level for level in comparison.levels if _quantity(level) == asked and level.value]
-    for level in found:
-        x = (level.value or 0) * plane.x_scale
+    """Draw what the users have without neighbours; the name stands on the side where modes are."""
+    found = {(level.mix, level.mode, level.metric, level.job): level.value for level in comparison.levels}
+    value = found.get((plane.mix, EXCLUSIVE, plane.x.name, plane.x_job))
+    if value is not None:
+        x, side = value * plane.x_scale, -1 if plane.x.higher_is_better else 1
         axes.axvline(x, linestyle="--", **_REFERENCE)
         axes.annotate(
-            "alone", (x, 1), xycoords=("data", "axes fraction"), xytext=(2, -6), textcoords="offset points",
-            fontsize=6, color=GREY,
+            "alone", (x, 1), xycoords=("data", "axes fraction"), xytext=(2 * side, -6), textcoords="offset points",
+            fontsize=6, color=GREY, ha="right" if side < 0 else "left",
         )  # fmt: skip
-
-
-def _quantity(level: Level) -> tuple[str, str, str, str]:
-    return level.mix, level.mode, level.metric, level.job
 
 
 def _draw_energy(comparison: Comparison, look: Mapping[str, Look]) -> Drawing | None:
@@ -115,10 +119,10 @@ def _draw_energy(comparison: Comparison, look: Mapping[str, Look]) -> Drawing | 
     if not shown:
         return None
     figure, panels, spots = draw_planes(comparison, look, shown)
-    for axes, _ in zip(panels, shown, strict=True):
-        fit(axes)
+    for axes, (plane, _) in zip(panels, shown, strict=True):
+        fit(axes, plane)
         _iso_edp(axes)
-        axes.set(xlabel="STP, higher is better", ylabel="J per solo second,\nlower is better")
+        name_axes(axes, "STP, higher is better", "J per solo second,\nlower is better")
     return Drawing(
         "energy",
         "Energy for the same work, against throughput",
