@@ -24,10 +24,10 @@ from bench.report.labels import whole
 from bench.report.table import DASH, Source
 from bench.stats.rounding import bare, with_limits
 
-_LEAST_HALF_RANGE = log(1.5)  # of the colours: slowdowns of a few percent stay pale
+_LEAST_HALF_RANGE = log(2)  # of the colours: slowdowns of a few percent stay pale
 _DARK = 0.6  # of the half range: from here on letters are white
-_PANEL_IN, _ROW_IN, _NAMES_IN = 0.3, 0.27, 1.4
-"""Height of a panel's title, of a row of cells, and of the names below the last panels, inches."""
+_TITLE_IN, _LEAST_ROW_IN, _LINE_IN, _LETTER_IN = 0.3, 0.27, 0.13, 0.062
+"""Height of a panel's title, of a row of cells at least, of a line of a name, and width of a letter, inches."""
 _CORNERS = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
 _Pair = tuple[str, str]
 _Slowdowns = dict[_Pair, Level]
@@ -41,6 +41,16 @@ class _Frame:
     victims: list[str]
     aggressors: list[str]
     half_range: float
+
+    @property
+    def rows(self) -> list[str]:
+        """How victims are named beside the cells."""
+        return [wrapped(name, 22, 3) for name in self.victims]
+
+    @property
+    def columns(self) -> list[str]:
+        """How aggressors are named below the cells."""
+        return [wrapped(name, 22, 3) for name in self.aggressors]
 
     def place(self, pair: _Pair) -> tuple[int, int]:
         """Return column and row of a pair."""
@@ -112,9 +122,10 @@ def _draw(found: Mapping[str, _Slowdowns], frame: _Frame) -> tuple[Figure, tuple
     """Draw a panel for each mode, and one scale of colours for all."""
     wide = len(frame.aggressors)
     columns = min(len(found), 4 if wide < 5 else 2 if wide < 9 else 1)
-    height_in = _PANEL_IN + _ROW_IN * len(frame.victims)
-    figure, panels = grid(len(found), height_in, columns, sharex=True, sharey=True)
-    figure.set_size_inches(COLUMN_IN if columns == 1 and wide < 5 else PAGE_IN, figure.get_figheight() + _NAMES_IN)
+    row_in = max([_LEAST_ROW_IN, *(_LINE_IN * (1 + name.count("\n")) for name in frame.rows)])
+    names_in = _TITLE_IN + _LETTER_IN * max(len(line) for name in frame.columns for line in name.split("\n"))
+    figure, panels = grid(len(found), _TITLE_IN + row_in * len(frame.rows), columns, sharex=True, sharey=True)
+    figure.set_size_inches(COLUMN_IN if columns == 1 and wide < 5 else PAGE_IN, figure.get_figheight() + names_in)
     spots: list[Spot] = []
     for axes, (mode, slowdowns) in zip(panels, found.items(), strict=True):
         _draw_mode(axes, slowdowns, frame)
@@ -166,9 +177,9 @@ def _spot(axes: Axes, mode: str, pair: _Pair, level: Level, frame: _Frame) -> Sp
 def _name_jobs(panels: Sequence[Axes], columns: int, frame: _Frame) -> None:
     """Name rows and columns once, which all panels share, at the left and below the last panel of each column."""
     first = panels[0]
-    first.set_xticks(range(len(frame.aggressors)), [wrapped(name, 22, 3) for name in frame.aggressors])
-    first.set_yticks(range(len(frame.victims)), [wrapped(name, 22, 2) for name in frame.victims])
-    first.set(xlim=(-0.5, len(frame.aggressors) - 0.5), ylim=(len(frame.victims) - 0.5, -0.5))
+    first.set_xticks(range(len(frame.columns)), frame.columns)
+    first.set_yticks(range(len(frame.rows)), frame.rows)
+    first.set(xlim=(-0.5, len(frame.columns) - 0.5), ylim=(len(frame.rows) - 0.5, -0.5))
     for axes in panels:
         axes.grid(visible=False)
     for axes in panels[::columns]:
