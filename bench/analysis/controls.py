@@ -85,8 +85,9 @@ def _slowed(plan: Plan, cells: Cells, units: dict[str, str], job: Job) -> Contro
     unit = unit_of(RATE, job.label, units)
     question = Question(alone.name, RATE, job.label, SLOWED, EXCLUSIVE, unit, CONTROL)
     contrast = _judged(_ask(plan, cells, question, alone), expected)
-    told = f"Positive control: a tenant slowed by {100 * KNOWN_SLOWDOWN:g} % ({job.label} alone) is seen as"
-    text = f"{told} {_shown(contrast)}, {_covers_the_slowdown(contrast, expected)}."
+    told = f"Positive control: a tenant slowed by {100 * KNOWN_SLOWDOWN:g} % ({job.label} alone)"
+    seen = "is seen as " if contrast.ratio is not None else ""
+    text = f"{told} {seen}{_shown(contrast)}, {_covers_the_slowdown(contrast, expected)}."
     return Control("positive control", expected, contrast, text)
 
 
@@ -119,10 +120,11 @@ def _shown(row: Contrast) -> str:
     if row.ratio is None:
         return "is not known"
     blocks = "1 block" if row.n_blocks == 1 else f"{row.n_blocks} blocks"
-    return f"{with_limits(row.ratio, row.ci_low, row.ci_high)} (95 % CI, n = {blocks})"
+    interval = "no interval" if row.ci_low is None else "95 % CI"
+    return f"{with_limits(row.ratio, row.ci_low, row.ci_high)} ({interval}, n = {blocks})"
 
 
 def _outcome(row: Contrast, expected: float) -> str:
     if row.verdict == AS_EXPECTED:
         return f"covers {expected:.3g}: yes"
-    return f"which is not judged: {row.reason or 'not measured yet'}"
+    return f"not judged: {row.reason or 'not measured yet'}"

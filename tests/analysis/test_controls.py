@@ -85,9 +85,9 @@ def test_an_interval_that_covers_everything_shows_nothing(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("fate", "words"),
     [
-        (None, "is not known, which is not judged: 0 of 6 blocks compare, 6 are needed"),
-        ((Status.FAILED, "out of memory"), "is not known, which is not judged: 0 of 6 blocks compare"),
-        ((Status.SKIPPED, "no"), "is not known, which is not judged: 0 of 6 blocks compare"),
+        (None, "is not known, not judged: 0 of 6 blocks compare, 6 are needed"),
+        ((Status.FAILED, "out of memory"), "is not known, not judged: 0 of 6 blocks compare"),
+        ((Status.SKIPPED, "no"), "is not known, not judged: 0 of 6 blocks compare"),
     ],
 )
 def test_controls_that_are_not_there_are_not_judged(tmp_path: Path, fate: Fate | None, words: str) -> None:
@@ -96,7 +96,13 @@ def test_controls_that_are_not_there_are_not_judged(tmp_path: Path, fate: Fate |
 
     for control in both(analyse(make_run(tmp_path, Recipe(status=status)))):
         assert words in control.text
+        assert "seen as" not in control.text
         assert control.contrast.verdict == "not enough data"
+
+
+def test_one_block_is_told_without_the_words_of_an_interval(tmp_path: Path) -> None:
+    for control in both(analyse(make_run(tmp_path, Recipe(plan_text=PLAN.replace("6", "1"))))):
+        assert "(no interval, n = 1 block), not judged: 1 of 1 block compares, 6 are needed." in control.text
 
 
 def test_a_smoke_run_has_none(tmp_path: Path) -> None:
