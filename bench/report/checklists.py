@@ -186,8 +186,8 @@ RULES: Sequence[_Item] = (
     ("1. A speedup names its base case and its absolute performance", _absolutes),
     ("2. What is left out is said and justified", _complete),
     ("3. Costs are averaged arithmetically, rates harmonically", _partly(
-        "a rate is work over the whole window; power and utilisation: arithmetic mean over blocks; rates, latencies "
-        "and energy: geometric mean over blocks, so that ratios of means are means of ratios")),
+        "a rate is work over the whole window; power and utilisation: arithmetic mean over blocks; rates, "
+        "latencies and energy: geometric mean over blocks, so that a ratio of means is the mean of ratios")),
     ("4. Ratios are not averaged", _always(
         "contrasts are made of log-ratios of paired values, and equal the ratio of geometric means")),
     ("5. Values that are not deterministic have confidence intervals", _intervals),

@@ -98,7 +98,7 @@ def _taken(decision: Decision) -> str:
     if not decision.leaders:
         return "not known"
     if decision.candidates == 1:
-        return f"{decision.leaders[0]}, with nothing beside it"
+        return f"only {decision.leaders[0]} is known"
     if decision.winner:
         return decision.winner
     if _too_few(decision):

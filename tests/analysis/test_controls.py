@@ -1,12 +1,16 @@
 """Comparisons whose answers are known: they must be right on good data, and say so plainly on bad data."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from synthetic import PLAN, SOLO, Fate, Recipe, make_run, usual_rate, wobble
 
 from bench.analysis.controls import Control
 from bench.analysis.summary import Comparison, analyse
+from bench.launch.corun import Window
 from bench.plan.schedule import Role, Trial
 from bench.store.record import Status
 
@@ -114,6 +118,19 @@ def test_every_primary_metric_has_its_own(tmp_path: Path) -> None:
         c.contrast.metric for c in analyse(make_run(tmp_path, Recipe(PLAN + "primary: [antt, stp]"))).controls
     ]
     assert names == ["antt", "stp", "rate"]
+
+
+def test_users_have_an_a_a_of_their_goodput(tmp_path: Path) -> None:
+    def requests(trial: Trial, window: Window) -> Mapping[str, Any]:
+        due_s = np.arange(window.start_s, window.stop_s, 0.5)
+        on_time = np.arange(len(due_s)) % 10 < 8 + (trial.block + (trial.role is Role.REPEAT)) % 2
+        columns = {"scheduled_s": due_s, "sent_s": due_s, "done_s": due_s + np.where(on_time, 0.2, 5.0)}
+        return {**columns, "items": np.ones(len(due_s)), "status": np.full(len(due_s), "ok")}
+
+    plan = PLAN.replace("resnet50-training, bert-base-training", "jupyter, jupyter")
+    (only,) = analyse(make_run(tmp_path, Recipe(plan_text=plan, requests=requests))).controls
+    assert only.text.startswith("A/A: time-slicing against itself (goodput of jupyter in the mix “pair”) ")
+    assert only.contrast.verdict == "as expected"
 
 
 def test_with_no_sharing_mode_only_the_positive_control_is_left(tmp_path: Path) -> None:

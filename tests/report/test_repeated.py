@@ -66,7 +66,7 @@ def test_every_field_that_differs_is_named(tmp_path: Path) -> None:
 
 def test_the_first_sentence_names_what_differs(tmp_path: Path) -> None:
     same = hold(tmp_path / "same", Recipe(), Recipe())
-    assert verdict_counts(same).endswith("reproduced. Their set-ups are the same in every recorded field.")
+    assert verdict_counts(same).endswith(". Their set-ups are the same in every recorded field.")
     one = hold(tmp_path / "one", Recipe(), Recipe(plan_text=PLAN.replace("6", "7")))
     assert verdict_counts(one).endswith("Their set-ups differ in 1 field: plan.blocks.")
     board = Recipe(device={"kind": "gpu", "name": "SIMULATED H100"})

@@ -218,9 +218,18 @@ def test_few_blocks_make_a_report_without_a_winner(tmp_path: Path, blocks: int) 
     assert all(row["verdict"] == "not enough data" for row in rows(run, "contrasts.csv"))
 
 
+def test_every_paragraph_of_the_methods_has_its_heading(run: RunFolder, page: Page) -> None:
+    methods = (run.report_folder / "report.md").read_text(encoding="utf-8").partition("## Methods")[2]
+    for heading in ("This run", "Design", "Window", "Steadiness", "Co-location metrics", "Contrasts", "Verdicts"):
+        assert f"\n**{heading}.** " in methods
+    assert "goodput" not in methods
+
+
 def test_one_job_alone_in_its_mix(tmp_path: Path) -> None:
     plan = PLAN.replace("[resnet50-training, bert-base-training]", "[resnet50-training]")
-    assert "resnet50-training" in read(make_run(tmp_path, Recipe(plan_text=plan))).words
+    words = read(make_run(tmp_path, Recipe(plan_text=plan.replace("6", "1")))).words
+    assert "pair (1 job). 1 block in random order" in words
+    assert "trials in 1 block" in words
 
 
 @pytest.mark.parametrize("fate", [None, (Status.FAILED, "crashed"), (Status.SKIPPED, "cannot")])
