@@ -84,7 +84,7 @@ def _goodput_claim(findings: Findings, mix: Mix, job: str) -> str:
     parts = [f"{so_far}the users of {job} get most answers within the SLO from {best.mode}: {_kept(best)}"]
     if rivals:
         named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
-        parts.append(f"{named} cannot be told apart from it")
+        parts.append(f"{named} cannot be told apart from it, so the winner is undecided")
     elif others:
         parts.append(f"ahead of every other mode (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
     return ", ".join([*parts, *_inflation(findings, mix, best.mode)])
@@ -103,41 +103,54 @@ def _inflation(findings: Findings, mix: Mix, mode: str) -> Iterator[str]:
 
 
 def _progress_claim(findings: Findings, mix: Mix) -> str:
-    rows = [row for row in findings.against_turns(mix, findings.plan.primary[0]) if row.ratio is not None]
+    known = [row for row in findings.against_turns(mix, findings.plan.primary[0]) if row.ratio is not None]
+    rows = [row for row in known if not _barred(row)] or known
     verdicts = {row.verdict for row in rows}
     winners = [row for row in rows if row.verdict == Verdict.BETTER]
     if not rows:
         return "no sharing mode could be compared with taking turns"
     if winners:
-        return _win(findings, mix, winners[0], rows)
-    if verdicts == {Verdict.FAILS_TOO_OFTEN}:
+        return _win(findings, mix, winners[0], known)
+    if all(map(_barred, rows)):
         return f"no mode can win: {_effect(rows[0])}, but it fails too often"
     if verdicts == {Verdict.NOT_ENOUGH_DATA}:
         return f"there is not enough data ({rows[0].reason}); so far {_effect(rows[0])}"
     if verdicts == {Verdict.WORSE}:
-        nearest = "" if len(rows) == 1 else "the nearest sharing mode, "
-        return f"taking turns does best: {nearest}{_effect(rows[0])}"
-    return f"no sharing mode was shown to beat taking turns: {_effect(rows[0])}"
+        return f"taking turns does best: {_nearest(rows)}"
+    return f"no sharing mode was shown to beat taking turns: {_nearest(rows)}"
+
+
+def _barred(row: Contrast) -> bool:
+    """Whether the mode fails in so many blocks that it cannot win."""
+    return row.failures > MAX_FAILURE_SHARE * row.n_attempted
+
+
+def _nearest(rows: Sequence[Contrast]) -> str:
+    """Say what the best of the modes that did not win does, and what data were lacking, if any."""
+    best = rows[0]
+    others = "the nearest sharing mode, " if len(rows) > 1 else ""
+    lack = f", not enough data: {best.reason}" if best.verdict == Verdict.NOT_ENOUGH_DATA else ""
+    return f"{_effect(best, f'{others}{best.mode},' if others else best.mode)}{lack}"
 
 
 def _win(findings: Findings, mix: Mix, winner: Contrast, rows: Sequence[Contrast]) -> str:
-    others = [row for row in rows if row.mode != winner.mode and row.verdict != Verdict.FAILS_TOO_OFTEN]
+    others = [row for row in rows if row.mode != winner.mode and not _barred(row)]
     apart = separable(findings.cells, mix.name, winner.metric, [winner.mode, *(row.mode for row in others)])
     rivals = [row for row in others if not apart[frozenset((winner.mode, row.mode))]]
     parts = [_effect(winner)]
     if rivals:
         named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
-        parts.append(f"the winner is undecided, since {named} cannot be told apart from it")
+        parts.append(f"{named} cannot be told apart from it, so the winner is undecided")
     elif others:
         field = "every other mode" if len(others) == len(rows) - 1 else "every mode that fails less often"
         parts.append(f"it is ahead of {field} (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
     return "; ".join([*parts, *_companions(findings, mix, winner.mode)])
 
 
-def _effect(row: Contrast) -> str:
+def _effect(row: Contrast, subject: str = "") -> str:
     """Say what a mode does against taking turns, with interval and number of blocks."""
     text = with_limits(row.ratio or 0, row.ci_low, row.ci_high).partition(" [")[0]
-    return f"{row.mode} {_DOES[row.metric].format(ratio=text)} ({_certainty(row)})"
+    return f"{subject or row.mode} {_DOES[row.metric].format(ratio=text)} ({_certainty(row)})"
 
 
 def _certainty(row: Contrast) -> str:
@@ -150,13 +163,16 @@ def _certainty(row: Contrast) -> str:
 def _companions(findings: Findings, mix: Mix, mode: str) -> Iterator[str]:
     """STP never stands alone: say what the winning mode costs the jobs."""
     told = {
-        ANTT: "its jobs take {} times as long as alone (ANTT)",
-        SMALLEST: "its slowest job keeps {} of its solo speed",
+        ANTT: "jobs take {} times as long as alone (ANTT)",
+        SMALLEST: "the slowest job keeps {} of its solo speed",
     }
+    costs = []
     for metric, words in told.items():
         row = next((row for row in findings.against_turns(mix, metric.name) if row.mode == mode), None)
         if row is not None and row.value is not None and metric.name != findings.plan.primary[0]:
-            yield words.format(bare(row.value))
+            costs.append(words.format(bare(row.value)))
+    if costs:
+        yield f"under {mode}, {' and '.join(costs)}"
 
 
 def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
@@ -171,10 +187,14 @@ def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
         failed = [record for record in tried if record.status is Status.FAILED]
         if failed:
             cannot = ", so it cannot win" if len(failed) > MAX_FAILURE_SHARE * len(tried) else ""
-            yield f"{mode} fails {len(failed)} of {len(tried)} blocks{cannot} ({_short(failed[0].reason)})"
+            yield f"{mode} fails {_of_blocks(failed, tried)}{cannot} ({_short(failed[0].reason)})"
         invalid = [record for record in tried if record.status is Status.INVALID]
         if invalid:
-            yield f"{mode} is invalid in {len(invalid)} of {len(tried)} blocks ({_short(invalid[0].reason)})"
+            yield f"{mode} is invalid in {_of_blocks(invalid, tried)} ({_short(invalid[0].reason)})"
+
+
+def _of_blocks(some: Sequence[TrialRecord], tried: Sequence[TrialRecord]) -> str:
+    return f"{len(some)} of {len(tried)} block{'s' * (len(tried) != 1)}"
 
 
 def _short(reason: str | None, length: int = 160) -> str:

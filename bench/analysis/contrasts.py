@@ -19,7 +19,7 @@ from bench.stats.equivalence import ALPHA, TAIL_MARGIN, THROUGHPUT_MARGIN, Repro
 from bench.stats.interval import geometric_mean_interval
 from bench.stats.multiplicity import benjamini_hochberg, holm
 from bench.stats.ratio import RatioInterval, paired_log_ratio, two_stage_log_ratio
-from bench.stats.verdict import Verdict, judge
+from bench.stats.verdict import MIN_BLOCKS, Verdict, judge
 from bench.store.record import Status, TrialRecord
 
 PRIMARY, EXPLORATORY, CONTROL = "primary", "exploratory", "control"
@@ -213,6 +213,8 @@ class Pair:
     baseline_value: float | None
     interval: RatioInterval
     p_adjusted: float | None
+    sameness: Reproduction
+    """Two one-sided tests: whether the two are the same within the margin of the metric."""
 
     @property
     def apart(self) -> bool:
@@ -230,9 +232,21 @@ def pairwise(
     data = [cells.pairs(question) for question in asked]
     adjusted = holm([each.interval.p_value for each in data])
     return {
-        pair: Pair(*pair, *each.levels, each.interval, p)
+        pair: Pair(*pair, *each.levels, each.interval, p, _sameness(each, METRICS[metric], p))
         for pair, each, p in zip(pairs, data, adjusted, strict=True)
     }
+
+
+def margin_of(metric: Metric) -> float:
+    """Return how far from 1 a ratio of this metric may be and still be called the same."""
+    return TAIL_MARGIN if metric.name in TAILS else THROUGHPUT_MARGIN
+
+
+def _sameness(pairs: Pairs, metric: Metric, p_adjusted: float | None) -> Reproduction:
+    """Test whether both sides are the same within the metric's margin; too few blocks show nothing."""
+    if pairs.interval.n < MIN_BLOCKS:
+        return Reproduction.INCONCLUSIVE
+    return verdict_of(pairs.at(1 - 2 * ALPHA), margin_of(metric), p_adjusted)
 
 
 def separable(
@@ -282,7 +296,6 @@ def compared(
     value, baseline_value = pairs.levels
     failed, baseline_failed = (cells.attempts(mode, mix) for mode in (question.mode, question.baseline))
     attempted = len(failed | baseline_failed)
-    margin = TAIL_MARGIN if question.metric.name in TAILS else THROUGHPUT_MARGIN
     judgement = judge(
         interval,
         adjusted_p,
@@ -315,10 +328,6 @@ def compared(
         n_attempted=attempted,
         verdict=judgement.verdict.value,
         reason="; ".join(filter(None, (judgement.reason, pairs.reason))) or None,
-        equivalence=SAME[
-            Reproduction.INCONCLUSIVE
-            if judgement.verdict is Verdict.NOT_ENOUGH_DATA
-            else verdict_of(pairs.at(1 - 2 * ALPHA), margin, adjusted_p)
-        ],
-        margin=margin,
+        equivalence=SAME[_sameness(pairs, question.metric, adjusted_p)],
+        margin=margin_of(question.metric),
     )

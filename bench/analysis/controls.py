@@ -3,12 +3,12 @@
 They are no part of any family and correct nothing. Where one fails, the other intervals of the run deserve doubt.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis.colocation import EXCLUSIVE, BlockCell, repeated_cells
 from bench.analysis.contrasts import AGAIN, CONTROL, SLOWED, Cells, Contrast, Question, compared
-from bench.analysis.metrics import METRICS, RATE, unit_of
+from bench.analysis.metrics import GOODPUT, METRICS, RATE, Metric, unit_of
 from bench.analysis.reading import Reading
 from bench.analysis.trials import TrialMeasure
 from bench.plan.model import Job, Mix, Plan
@@ -39,7 +39,7 @@ def controls(
     units: dict[str, str],
     pilot_blocks: int | None,
 ) -> tuple[Control, ...]:
-    """Return the controls of a plan that has them: A/A in each primary metric, then the positive control."""
+    """Return the controls of a plan that has them: A/A in what the primary family asks, then the positive one."""
     if not plan.timing.has_controls:
         return ()
     again = [replace(cell, mode=f"{cell.mode} {AGAIN}") for cell in repeated_cells(trials)]
@@ -63,14 +63,21 @@ def _against_itself(plan: Plan, cells: Cells) -> list[Control]:
     if mode is None:
         return []
     found = []
-    for name in plan.primary:
-        metric = METRICS[name]
+    for metric, job in _measured(plan, mix):
         label = f"{mode.label} {AGAIN}"
-        question = Question(mix.name, metric, "", label, mode.label, metric.unit, CONTROL)
+        question = Question(mix.name, metric, job, label, mode.label, metric.unit, CONTROL)
         contrast = _judged(_ask(plan, cells, question, mix), 1.0)
-        told = f"A/A: {mode.label} against itself ({metric.label} of the mix “{mix.name}”)"
+        of = f"of {job} in" if job else "of"
+        told = f"A/A: {mode.label} against itself ({metric.label} {of} the mix “{mix.name}”)"
         found.append(Control("A/A", 1.0, contrast, f"{told} {_shown(contrast)}, {_covers_one(contrast)}."))
     return found
+
+
+def _measured(plan: Plan, mix: Mix) -> Iterator[tuple[Metric, str]]:
+    """Yield what the primary family asks of a mix: goodput of each job that serves users, and primary metrics."""
+    yield from ((GOODPUT, job) for job in dict.fromkeys(job.label for job in mix.jobs if job.serves_users))
+    if not mix.serves_only_users:
+        yield from ((METRICS[name], "") for name in plan.primary)
 
 
 def _covers_one(row: Contrast) -> str:
@@ -85,8 +92,9 @@ def _slowed(plan: Plan, cells: Cells, units: dict[str, str], job: Job) -> Contro
     unit = unit_of(RATE, job.label, units)
     question = Question(alone.name, RATE, job.label, SLOWED, EXCLUSIVE, unit, CONTROL)
     contrast = _judged(_ask(plan, cells, question, alone), expected)
-    told = f"Positive control: a tenant slowed by {100 * KNOWN_SLOWDOWN:g} % ({job.label} alone) is seen as"
-    text = f"{told} {_shown(contrast)}, {_covers_the_slowdown(contrast, expected)}."
+    told = f"Positive control: a tenant slowed by {100 * KNOWN_SLOWDOWN:g} % ({job.label} alone)"
+    seen = "is seen as " if contrast.ratio is not None else ""
+    text = f"{told} {seen}{_shown(contrast)}, {_covers_the_slowdown(contrast, expected)}."
     return Control("positive control", expected, contrast, text)
 
 
@@ -119,10 +127,11 @@ def _shown(row: Contrast) -> str:
     if row.ratio is None:
         return "is not known"
     blocks = "1 block" if row.n_blocks == 1 else f"{row.n_blocks} blocks"
-    return f"{with_limits(row.ratio, row.ci_low, row.ci_high)} (95 % CI, n = {blocks})"
+    interval = "no interval" if row.ci_low is None else "95 % CI"
+    return f"{with_limits(row.ratio, row.ci_low, row.ci_high)} ({interval}, n = {blocks})"
 
 
 def _outcome(row: Contrast, expected: float) -> str:
     if row.verdict == AS_EXPECTED:
         return f"covers {expected:.3g}: yes"
-    return f"which is not judged: {row.reason or 'not measured yet'}"
+    return f"not judged: {row.reason or 'not measured yet'}"

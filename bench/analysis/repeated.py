@@ -10,17 +10,11 @@ from math import isfinite
 from typing import Any
 
 from bench.analysis.colocation import EXCLUSIVE, Quantity
-from bench.analysis.metrics import METRICS, TAILS, unit_of
+from bench.analysis.contrasts import margin_of
+from bench.analysis.metrics import METRICS, unit_of
 from bench.analysis.summary import Comparison
 from bench.errors import SetupError
-from bench.stats.equivalence import (
-    TAIL_MARGIN,
-    THROUGHPUT_MARGIN,
-    Equivalence,
-    Reproduction,
-    tost_unpaired,
-    verdict_of,
-)
+from bench.stats.equivalence import Equivalence, Reproduction, tost_unpaired, verdict_of
 from bench.stats.interval import Interval, geometric_mean_interval
 from bench.stats.multiplicity import holm
 from bench.store.record import Status, TrialRecord
@@ -141,7 +135,7 @@ def _level(values: list[float]) -> Interval:
 def _tost(metric: str, before: list[float], after: list[float]) -> Equivalence | None:
     if not _bounded(before) or not _bounded(after):
         return None
-    return tost_unpaired(after, before, TAIL_MARGIN if metric in TAILS else THROUGHPUT_MARGIN)
+    return tost_unpaired(after, before, margin_of(METRICS[metric]))
 
 
 def _differences(a: Comparison, b: Comparison) -> Iterator[Difference]:

@@ -12,6 +12,7 @@ from bench.analysis.contrasts import ALL_TRIALS, PRIMARY
 from bench.analysis.summary import Comparison
 from bench.plan.schedule import Role
 from bench.report.table import Source, Table, headings
+from bench.stats.rounding import MOST_DIGITS
 from bench.stats.verdict import MIN_BLOCKS
 from bench.store.record import Status
 
@@ -60,6 +61,10 @@ def _always(where: str) -> Callable[[Comparison], Check]:
 
 def _never(where: str) -> Callable[[Comparison], Check]:
     return lambda _: Check(NO, where)
+
+
+def _partly(where: str) -> Callable[[Comparison], Check]:
+    return lambda _: Check(PARTLY, where)
 
 
 def _authors(where: str) -> Callable[[Comparison], Check]:
@@ -123,6 +128,12 @@ def _bounds(comparison: Comparison) -> Check:
     return Check(YES, "STP 1 (taking turns) and n (perfect sharing) are drawn; solo rates bound each job")
 
 
+def _fair(comparison: Comparison) -> Check:
+    if comparison.run.device.get("kind") == "cpu":
+        return Check(PARTLY, "same jobs in every mode, random order in each block; their CPUs are not pinned")
+    return Check(YES, "same jobs, CPUs and memory in every mode; random order in each block")
+
+
 def _open_loop(comparison: Comparison) -> Check:
     jobs = {job.label: job for mix in comparison.plan.mixes for job in mix.jobs}
     serving = sorted(label for label, job in jobs.items() if job.serves_users)
@@ -134,7 +145,7 @@ def _open_loop(comparison: Comparison) -> Check:
 def _enough(comparison: Comparison) -> Check:
     blocks = comparison.plan.blocks
     if blocks < MIN_BLOCKS:
-        return Check(NO, f"{blocks} blocks; with fewer than {MIN_BLOCKS} no verdict is given")
+        return Check(NO, f"{blocks} block{'s' * (blocks != 1)}; with fewer than {MIN_BLOCKS} no verdict is given")
     return Check(YES, f"{blocks} blocks of fresh processes; intervals are over blocks, never over steps")
 
 
@@ -174,15 +185,14 @@ def _whole_effect(comparison: Comparison) -> Check:
 RULES: Sequence[_Item] = (
     ("1. A speedup names its base case and its absolute performance", _absolutes),
     ("2. What is left out is said and justified", _complete),
-    ("3. Costs are averaged arithmetically, rates harmonically", _always(
-        "power and durations: arithmetic mean; a rate is work over the whole window; geometric means over blocks "
-        "where a ratio is asked for")),
+    ("3. Costs are averaged arithmetically, rates harmonically", _partly(
+        "a rate is work over the whole window; power and utilisation: arithmetic mean over blocks; rates, "
+        "latencies and energy: geometric mean over blocks, so that a ratio of means is the mean of ratios")),
     ("4. Ratios are not averaged", _always(
         "contrasts are made of log-ratios of paired values, and equal the ratio of geometric means")),
     ("5. Values that are not deterministic have confidence intervals", _intervals),
     ("6. No normality is assumed unchecked", _never(
-        "log-ratios over blocks are taken as normal; docs/calibration.md says by simulation what that costs, and "
-        "every block is drawn")),
+        "log-ratios over blocks are taken as normal; docs/calibration.md says by simulation what that costs")),
     ("7. Noisy data are compared by sound statistics", _tested),
     ("8. The right summary: mean, median or tail", _tails),
     ("9. Factors, levels and set-up are documented", _documented),
@@ -190,16 +200,18 @@ RULES: Sequence[_Item] = (
         "all jobs are released at one instant on one clock and share one window (Methods)")),
     ("11. Upper bounds or a model", _bounds),
     ("12. Plots show enough; lines only where interpolation is valid", _always(
-        "every block is a mark; lines join only percentiles of one distribution and samples of one trial")),
+        "STP and throughput of every block are marks; lines join only percentiles of one distribution and samples "
+        "of one trial")),
 )  # fmt: skip
 
 SIGPLAN: Sequence[_Item] = (
     ("Claims: explicit, and scoped to the evidence", _scoped),
     ("Claims: limitations are acknowledged", _always("banners, verdicts without a winner, notes under tables")),
     ("Comparison: an appropriate baseline", _baseline),
-    ("Comparison: fair", _always("same jobs, CPUs and memory in every mode; random order in each block")),
+    ("Comparison: fair", _fair),
     ("Benchmarks: an appropriate suite", _authors("say why the jobs stand for the claim")),
-    ("Benchmarks: applications, not only kernels", _authors("whole training and inference steps")),
+    ("Benchmarks: applications, not only kernels", _authors(
+        "catalogued jobs are whole steps, with random weights and synthetic input unless the plan names others")),
     ("Data analysis: enough trials", _enough),
     ("Data analysis: the right summary, and the distribution", _tails),
     ("Metrics: direct, not a proxy", _always("work done and time taken by the jobs themselves")),
@@ -211,5 +223,6 @@ SIGPLAN: Sequence[_Item] = (
     ("Design: not tested on what it was tuned on", _authors("nothing was tuned by this run")),
     ("Presentation: no best case as a summary", _always("a sentence per mix, with interval and number of blocks")),
     ("Presentation: axes", _always("ratios on a log axis; others begin at zero, but for clocks, latencies")),
-    ("Presentation: precision", _always("two digits of the half-width, and the value to the same decimal")),
+    ("Presentation: precision", _always(
+        f"two digits of the half-width, {MOST_DIGITS} in all at most, and the value to the same decimal")),
 )  # fmt: skip

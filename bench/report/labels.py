@@ -36,9 +36,8 @@ def banners(comparison: Comparison) -> list[str]:
         )
     elif comparison.run.simulated:
         warnings.append(
-            "Simulated: no GPU was measured. Every number below is what the model predicts. Published error of "
-            f"the model: {comparison.model_validation or NOT_VALIDATED}. Its noise, and so the width of every "
-            "interval, is assumed."
+            "Simulated: no GPU was measured. Every number below is what the model predicts. "
+            f"{_validation(comparison)}. Its noise, and so the width of every interval, is assumed."
         )
     if comparison.run.device.get("kind") == "cpu":
         warnings.append(
@@ -61,6 +60,11 @@ def banners(comparison: Comparison) -> list[str]:
             f"Go on with: python run_experiments.py --resume and the folder of run {comparison.run.run_id}."
         )
     return warnings
+
+
+def _validation(comparison: Comparison) -> str:
+    known = comparison.model_validation
+    return f"Published error of the model: {known}" if known else f"The model is {NOT_VALIDATED}"
 
 
 def block_remarks(decision: BlockDecision | None) -> list[str]:

@@ -62,11 +62,18 @@ def _p_text(p: float) -> str:
 
 
 def verdict_counts(found: Repetition) -> str:
-    """Say how many quantities got which verdict, and in how many fields the runs differ."""
+    """Say how many quantities got which verdict, and in which fields the set-ups differ."""
     counts = Counter(row.verdict for row in found.repeats)
     told = "; ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
-    fields = "1 field" if len(found.differences) == 1 else f"{len(found.differences)} fields"
-    return f"Of {len(found.repeats)} quantities: {told}. The runs differ in {fields}."
+    return f"Of {len(found.repeats)} quantities that A and B have in common: {told}. {_differ(found)}"
+
+
+def _differ(found: Repetition, most: int = 3) -> str:
+    fields = [each.field for each in found.differences]
+    if not fields:
+        return "Their set-ups are the same in every recorded field."
+    named = f"{', '.join(fields[:most])}{f' and {len(fields) - most} more' if len(fields) > most else ''}"
+    return f"Their set-ups differ in {len(fields)} field{'s' * (len(fields) != 1)}: {named}."
 
 
 def difference_table(found: Repetition) -> Table:
@@ -115,7 +122,7 @@ def write_repetition(found: Repetition, output: Path) -> Path:
         "stamps": [(name, words) for name, of in (("A", found.a), ("B", found.b)) if (words := watermark(of))],
         "verdicts": verdict_counts(found),
         "unshared": found.unshared,
-        "tables": [table for table in (repeat_table(found), difference_table(found)) if table.rows],
+        "tables": [table for table in (difference_table(found), repeat_table(found)) if table.rows],
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.analysis.summary import Comparison, analyse
 from bench.errors import RecordError
+from bench.plan.model import Mix
 from bench.report.exports import write_tables
 from bench.report.figures.draw import draw_all
 from bench.report.labels import QUESTIONS, banners, block_remarks, watermark
@@ -93,6 +94,7 @@ def _methods(comparison: Comparison, cite: Callable[..., str]) -> list[tuple[str
             stop=f"{timing.settle_s + timing.window_s:g}",
             repeats=timing.repeats_unsteady,
             primary=", ".join(comparison.plan.primary),
+            users=any(job.serves_users for mix in comparison.plan.mixes for job in mix.jobs),
             min_blocks=MIN_BLOCKS,
             alpha=ALPHA,
             failure_percent=f"{MAX_FAILURE_SHARE * 100:g}",
@@ -113,12 +115,20 @@ def _run_words(comparison: Comparison) -> str:
     made = "The model of a device, not a device, was asked" if run.simulated else "Measured"
     return (
         f"{made}: {device}{f', driver {driver}' if driver else ''}. Sharing modes: {modes}. Mixes: "
-        f"{'; '.join(f'{mix.name} ({len(mix.jobs)} jobs)' for mix in plan.mixes)}. {plan.blocks} blocks in random "
-        f"order (seed {run.seed}), windows of {plan.timing.window_s:g} s; {len(comparison.records)} trials: "
+        f"{'; '.join(_sized(mix) for mix in plan.mixes)}. {_counted(plan.blocks, 'block')} in random order "
+        f"(seed {run.seed}), windows of {plan.timing.window_s:g} s; {_counted(len(comparison.records), 'trial')}: "
         f"{outcome}; {len(comparison.flagged)} flagged. Version {run.software.get('bench', 'not recorded')}, "
         f"commit {run.software.get('commit') or 'not recorded'}"
         f"{' with local changes' if run.software.get('dirty') else ''}."
     )
+
+
+def _sized(mix: Mix) -> str:
+    return f"{mix.name} ({_counted(len(mix.jobs), 'job')})"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _data_uri(png: Path) -> str:

@@ -8,6 +8,8 @@ import math
 HALF_WIDTH_DIGITS = 2
 BARE_DIGITS = 3
 """Significant digits of a value that has no interval."""
+MOST_DIGITS = 5
+"""Significant digits of the larger limit, however narrow the interval: nobody uses the next one."""
 
 
 def with_half_width(value: float, half_width: float | None) -> str:
@@ -22,7 +24,8 @@ def with_limits(value: float, low: float | None, high: float | None) -> str:
     """Return "0.936 [0.925, 0.947]", to the decimal that the half-width earns; else the bare value."""
     if low is None or high is None or low == high:
         return bare(value)
-    decimals = _decimals((high - low) / 2, HALF_WIDTH_DIGITS)
+    most = _decimals(max(abs(low), abs(high)), MOST_DIGITS)
+    decimals = min(_decimals((high - low) / 2, HALF_WIDTH_DIGITS), most)
     return f"{_fixed(value, decimals)} [{_fixed(low, decimals)}, {_fixed(high, decimals)}]"
 
 

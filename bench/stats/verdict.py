@@ -49,9 +49,7 @@ def judge(
     """
     _refuse_contradictions(interval, adjusted_p, blocks, failures, baseline_failures)
     if interval.n < MIN_BLOCKS:
-        return Judgement(
-            Verdict.NOT_ENOUGH_DATA, f"{interval.n} of {blocks} blocks compare, {MIN_BLOCKS} are needed"
-        )
+        return Judgement(Verdict.NOT_ENOUGH_DATA, _too_few(interval.n, blocks))
     if adjusted_p is None or interval.ratio is None:
         return Judgement(Verdict.NOT_ENOUGH_DATA, "all blocks give the same ratio, so no test applies")
     if adjusted_p >= ALPHA:
@@ -59,6 +57,11 @@ def judge(
     if (interval.ratio > 1) == higher_is_better:
         return _winner(Verdict.BETTER, "the mode", failures, blocks)
     return _winner(Verdict.WORSE, "the baseline", baseline_failures, blocks)
+
+
+def _too_few(n: int, blocks: int) -> str:
+    of = f"{n} of {blocks} block{'s' * (blocks != 1)} compare{'s' * (n == 1)}"
+    return f"{of}, {MIN_BLOCKS} are needed"
 
 
 def _winner(verdict: Verdict, side: str, failures: int, blocks: int) -> Judgement:

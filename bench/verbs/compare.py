@@ -11,7 +11,7 @@ from bench.report.repeated import difference_table, repeat_table, verdict_counts
 from bench.report.table import Table
 from bench.store.run_folder import RunFolder
 
-_CELL_WIDTH = 40
+_CELL_WIDTH = 52
 
 
 def compare(options: argparse.Namespace) -> int:

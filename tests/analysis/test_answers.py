@@ -29,7 +29,7 @@ def test_a_shown_winner_is_named_with_ratio_interval_and_blocks(tmp_path: Path) 
     assert "95 % CI 1.387 to 1.413, n = 6 blocks" in text
     assert "ahead of every other mode (next is time-slicing, 0.960)" in text
     assert "ANTT" in text
-    assert "slowest job keeps 0.700" in text
+    assert "; under mps, jobs take 1.43 times as long as alone (ANTT) and the slowest job keeps 0.700 of" in text
 
 
 def test_a_measured_run_predicts_nothing(tmp_path: Path) -> None:
@@ -60,14 +60,15 @@ def test_modes_that_cannot_be_told_apart_leave_the_winner_undecided(tmp_path: Pa
         return solo if trial.role is Role.SOLO else solo * 0.7 * wobble(trial)
 
     text = answer(tmp_path, Recipe(rate=rate))
-    assert "winner is undecided" in text
+    assert "cannot be told apart from it, so the winner is undecided" in text
     assert "ahead of" not in text
 
 
 @pytest.mark.parametrize("blocks", [1, 5])
 def test_too_few_blocks_name_no_winner(tmp_path: Path, blocks: int) -> None:
     text = answer(tmp_path, Recipe(plan_text=PLAN.replace("6", str(blocks))))
-    assert f"not enough data ({blocks} of {blocks} blocks compare, 6 are needed)" in text
+    compare = "1 of 1 block compares" if blocks == 1 else "5 of 5 blocks compare"
+    assert f"not enough data ({compare}, 6 are needed)" in text
     assert ("no interval, n = 1 block" in text) == (blocks == 1)
 
 
@@ -96,6 +97,24 @@ def test_the_mode_that_fails_too_often_loses_to_the_next(tmp_path: Path) -> None
     text = answer(tmp_path, Recipe(plan_text=PLAN.replace("6", "12"), rate=rate, status=status))
     assert "time-slicing finishes 1.15" in text
     assert "mps fails 4 of 12 blocks, so it cannot win (crashed)" in text
+
+
+def test_no_sentence_opens_with_a_mode_that_cannot_win(tmp_path: Path) -> None:
+    def status(trial: Trial) -> Fate:
+        fails = trial.mode.mode == "mps" and trial.block % 3 == 0
+        return (Status.FAILED, "crashed") if fails else (Status.OK, None)
+
+    text = answer(tmp_path, Recipe(status=status))
+    assert "“pair”, taking turns does best: time-slicing finishes 0.960 times" in text
+    assert "mps fails 2 of 6 blocks, so it cannot win (crashed)" in text
+
+
+def test_the_nearest_of_modes_is_named_between_commas(tmp_path: Path) -> None:
+    def rate(trial: Trial, slot: int) -> float:
+        return usual_rate(trial, slot) * (0.6 if trial.role is Role.MIX else 1)
+
+    text = answer(tmp_path, Recipe(rate=rate))
+    assert "taking turns does best: the nearest sharing mode, mps, finishes 0.8400 times" in text
 
 
 def test_a_skipped_mode_says_why(tmp_path: Path) -> None:

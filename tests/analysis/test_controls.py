@@ -1,12 +1,16 @@
 """Comparisons whose answers are known: they must be right on good data, and say so plainly on bad data."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from synthetic import PLAN, SOLO, Fate, Recipe, make_run, usual_rate, wobble
 
 from bench.analysis.controls import Control
 from bench.analysis.summary import Comparison, analyse
+from bench.launch.corun import Window
 from bench.plan.schedule import Role, Trial
 from bench.store.record import Status
 
@@ -85,9 +89,9 @@ def test_an_interval_that_covers_everything_shows_nothing(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("fate", "words"),
     [
-        (None, "is not known, which is not judged: 0 of 6 blocks compare, 6 are needed"),
-        ((Status.FAILED, "out of memory"), "is not known, which is not judged: 0 of 6 blocks compare"),
-        ((Status.SKIPPED, "no"), "is not known, which is not judged: 0 of 6 blocks compare"),
+        (None, "is not known, not judged: 0 of 6 blocks compare, 6 are needed"),
+        ((Status.FAILED, "out of memory"), "is not known, not judged: 0 of 6 blocks compare"),
+        ((Status.SKIPPED, "no"), "is not known, not judged: 0 of 6 blocks compare"),
     ],
 )
 def test_controls_that_are_not_there_are_not_judged(tmp_path: Path, fate: Fate | None, words: str) -> None:
@@ -96,7 +100,13 @@ def test_controls_that_are_not_there_are_not_judged(tmp_path: Path, fate: Fate |
 
     for control in both(analyse(make_run(tmp_path, Recipe(status=status)))):
         assert words in control.text
+        assert "seen as" not in control.text
         assert control.contrast.verdict == "not enough data"
+
+
+def test_one_block_is_told_without_the_words_of_an_interval(tmp_path: Path) -> None:
+    for control in both(analyse(make_run(tmp_path, Recipe(plan_text=PLAN.replace("6", "1"))))):
+        assert "(no interval, n = 1 block), not judged: 1 of 1 block compares, 6 are needed." in control.text
 
 
 def test_a_smoke_run_has_none(tmp_path: Path) -> None:
@@ -108,6 +118,19 @@ def test_every_primary_metric_has_its_own(tmp_path: Path) -> None:
         c.contrast.metric for c in analyse(make_run(tmp_path, Recipe(PLAN + "primary: [antt, stp]"))).controls
     ]
     assert names == ["antt", "stp", "rate"]
+
+
+def test_users_have_an_a_a_of_their_goodput(tmp_path: Path) -> None:
+    def requests(trial: Trial, window: Window) -> Mapping[str, Any]:
+        due_s = np.arange(window.start_s, window.stop_s, 0.5)
+        on_time = np.arange(len(due_s)) % 10 < 8 + (trial.block + (trial.role is Role.REPEAT)) % 2
+        columns = {"scheduled_s": due_s, "sent_s": due_s, "done_s": due_s + np.where(on_time, 0.2, 5.0)}
+        return {**columns, "items": np.ones(len(due_s)), "status": np.full(len(due_s), "ok")}
+
+    plan = PLAN.replace("resnet50-training, bert-base-training", "jupyter, jupyter")
+    (only,) = analyse(make_run(tmp_path, Recipe(plan_text=plan, requests=requests))).controls
+    assert only.text.startswith("A/A: time-slicing against itself (goodput of jupyter in the mix “pair”) ")
+    assert only.contrast.verdict == "as expected"
 
 
 def test_with_no_sharing_mode_only_the_positive_control_is_left(tmp_path: Path) -> None:

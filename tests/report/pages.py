@@ -25,11 +25,15 @@ class Page(HTMLParser):
         self.tags: set[str] = set()
         self.images: list[dict[str, str | None]] = []
         self.words = ""
+        self.cells: list[tuple[str, str]] = []
+        """Of all tables: the title of a cell's column, as a card on a phone shows it, and the cell's text."""
         self.scripts: list[str] = []
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        if tag == "td":
+            self.cells.append((str(dict(attrs)["data-of"]), ""))
         if tag == "img":
             self.images.append(dict(attrs))
         if tag not in VOID:
@@ -43,6 +47,9 @@ class Page(HTMLParser):
             self.scripts.append(data)
         elif self.open and self.open[-1] != "style":
             self.words += data
+            if self.open and self.open[-1] == "td":
+                title, text = self.cells[-1]
+                self.cells[-1] = (title, text + data)
 
 
 def read(run: RunFolder) -> Page:

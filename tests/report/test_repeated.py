@@ -11,6 +11,7 @@ from bench.analysis.summary import analyse
 from bench.cli import main
 from bench.errors import SetupError
 from bench.plan.schedule import Role, Trial
+from bench.report.repeated import verdict_counts
 
 
 def faster(factor: float, mode: str = "mps"):
@@ -63,6 +64,17 @@ def test_every_field_that_differs_is_named(tmp_path: Path) -> None:
     }
 
 
+def test_the_first_sentence_names_what_differs(tmp_path: Path) -> None:
+    same = hold(tmp_path / "same", Recipe(), Recipe())
+    assert verdict_counts(same).endswith(". Their set-ups are the same in every recorded field.")
+    one = hold(tmp_path / "one", Recipe(), Recipe(plan_text=PLAN.replace("6", "7")))
+    assert verdict_counts(one).endswith("Their set-ups differ in 1 field: plan.blocks.")
+    board = Recipe(device={"kind": "gpu", "name": "SIMULATED H100"})
+    assert verdict_counts(hold(tmp_path / "board", Recipe(), board)).endswith(
+        "differ in 3 fields: device.name, device.uuid, device.driver_version."
+    )
+
+
 def test_what_is_one_by_definition_is_no_repeat(tmp_path: Path) -> None:
     found = hold(tmp_path, Recipe(), Recipe())
     assert {row.metric for row in found.repeats if row.mode == "exclusive"} == {
@@ -102,6 +114,7 @@ def test_the_verb_prints_the_table_and_writes_page_markdown_and_csv(tmp_path: Pa
     assert {row["mix"] for row in rows} == {name}
     assert all(row["a_blocks"] == row["b_blocks"] == "6" for row in rows)
     html = (folder / "index.html").read_text(encoding="utf-8")
+    assert "Does B reproduce A?</strong>" in html  # and no full stop after the question
     assert "SIMULATED" in html and name not in html and name.replace("<", "&lt;").replace(">", "&gt;") in html
     assert "<script>alert" not in (folder / "compare.md").read_text(encoding="utf-8")
 

@@ -3,11 +3,12 @@
 import csv
 import itertools
 import json
+import re
 from pathlib import Path
 
 import pytest
 from pages import Page, read, rows
-from synthetic import DEVICE, PLAN, Fate, Recipe, make_run
+from synthetic import DEVICE, PLAN, Fate, Recipe, make_run, wobble
 
 from bench.analysis.summary import analyse
 from bench.plan.schedule import Role, Trial
@@ -49,6 +50,48 @@ def test_the_page_opens_with_the_answer_and_the_warning(page: Page) -> None:
 )  # fmt: skip
 def test_what_a_reviewer_looks_for_is_on_the_page(page: Page, word: str) -> None:
     assert word in page.words
+
+
+def test_every_cell_names_its_column_and_no_interval_is_broken_by_a_line(run: RunFolder, page: Page) -> None:
+    comparison = analyse(run)
+    tables = [table for section in sections(comparison, {}) for table in section.tables]
+    (decisions,) = [table for table in tables if table.title == "What to take"]
+    titles = [column.title for column in decisions.columns[1:]]
+    told = page.cells[: len(decisions.rows) * len(titles)]
+    assert [title for title, _ in told] == titles * len(decisions.rows)
+    intervals = [text for title, text in told if title == "its value [95 % CI]" and "[" in text]
+    assert any(re.search(r"\[\d+\.\d+,\u00a0\d+\.\d+\]", text) for text in intervals)
+    assert not [text for text in intervals if ", " in text]
+
+
+def test_the_first_table_says_mode_lead_and_how_sure(tmp_path: Path) -> None:
+    page = read(make_run(tmp_path))
+    row = dict(page.cells[:7])
+    assert row["if you care about"] == "throughput (STP, higher is better)"
+    assert row["take"] == "mps"
+    assert row["over the next"].startswith("1.400 [1.387,\u00a01.413] (exclusive 1.00)")
+    assert row["blocks"] == "6"
+    assert row["how sure"] == "shown: p < 0.001 against time-slicing (Holm over 3 pairs)"
+
+
+def test_a_tie_is_called_the_same_only_where_that_was_shown(tmp_path: Path) -> None:
+    def rate(trial: Trial, slot: int) -> float:
+        alone = trial.role is not Role.MIX
+        return 100.0 * (1 + slot) * (1.0 if alone else 0.7 * wobble(trial))
+
+    row = dict(read(make_run(tmp_path, Recipe(rate=rate))).cells[:7])
+    assert sorted(row["take"].removeprefix("any of ").split(", ")) == ["mps", "time-slicing"]
+    assert row["how sure"].startswith("shown to be the same within 5 % (difference from ")
+
+
+def test_what_is_not_known_gives_its_reason_and_no_unit(tmp_path: Path) -> None:
+    page = read(make_run(tmp_path, Recipe(telemetry=False)))
+    cells = page.cells[: 5 * 7]
+    energy = dict(cells[-7:])
+    assert energy["take"] == "not known"
+    assert re.fullmatch(r"\N{EN DASH} \[\d\]", energy["its value [95 % CI]"])
+    assert energy["over taking turns"] == energy["its value [95 % CI]"]
+    assert "taking turns measured best" not in page.words
 
 
 def test_every_figure_is_inside_the_page_and_beside_it_as_pdf_svg_and_png(run: RunFolder, page: Page) -> None:
@@ -177,9 +220,18 @@ def test_few_blocks_make_a_report_without_a_winner(tmp_path: Path, blocks: int) 
     assert all(row["verdict"] == "not enough data" for row in rows(run, "contrasts.csv"))
 
 
+def test_every_paragraph_of_the_methods_has_its_heading(run: RunFolder, page: Page) -> None:
+    methods = (run.report_folder / "report.md").read_text(encoding="utf-8").partition("## Methods")[2]
+    for heading in ("This run", "Design", "Window", "Steadiness", "Co-location metrics", "Contrasts", "Verdicts"):
+        assert f"\n**{heading}.** " in methods
+    assert "goodput" not in methods
+
+
 def test_one_job_alone_in_its_mix(tmp_path: Path) -> None:
     plan = PLAN.replace("[resnet50-training, bert-base-training]", "[resnet50-training]")
-    assert "resnet50-training" in read(make_run(tmp_path, Recipe(plan_text=plan))).words
+    words = read(make_run(tmp_path, Recipe(plan_text=plan.replace("6", "1")))).words
+    assert "pair (1 job). 1 block in random order" in words
+    assert "trials in 1 block" in words
 
 
 @pytest.mark.parametrize("fate", [None, (Status.FAILED, "crashed"), (Status.SKIPPED, "cannot")])
@@ -258,6 +310,7 @@ def item(run: RunFolder, text: str) -> str:
 def test_the_checklists_follow_the_run(tmp_path: Path) -> None:
     few = make_run(tmp_path / "few", Recipe(plan_text=PLAN.replace("6", "2")))
     assert "| no | 2 blocks; with fewer than 6" in item(few, "enough trials")
+    assert "| in part | a rate is work over the whole window" in item(few, "rates harmonically")
     full = make_run(tmp_path / "full", Recipe(simulated=False))
     assert "| yes | 6 blocks" in item(full, "enough trials")
     assert "| yes | standard timing" in item(full, "a reasonable platform")

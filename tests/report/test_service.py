@@ -13,6 +13,7 @@ from bench.launch.corun import Window
 from bench.plan.schedule import Trial
 from bench.report.sections import job_table
 from bench.report.service import service_table
+from bench.report.write import write_report
 
 PLAN = """
 name: users
@@ -46,6 +47,13 @@ def test_the_table_tells_what_users_asked_for_and_got(tmp_path: Path) -> None:
     assert [row[10][0] for row in table.rows] == ["\N{EN DASH}"] * 2
     assert "p99 needs" in " ".join(table.notes)
     assert {row[1] for row in job_table(comparison).rows} == {"resnet50-training"}
+
+
+def test_the_methods_tell_what_is_asked_of_users_in_the_primary_family(tmp_path: Path) -> None:
+    run = make_run(tmp_path, Recipe(plan_text=PLAN, requests=one_a_second))
+    methods = write_report(run).with_name("report.md").read_text(encoding="utf-8").partition("## Methods")[2]
+    assert "in stp and in the goodput of each job that serves users, corrected by Holm" in methods
+    assert "\n**Requests.** Jobs that serve users" in methods
 
 
 def test_a_run_without_users_has_no_such_table(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ def test_limits_to_the_decimal_their_half_width_earns() -> None:
     assert with_limits(1.5, 1.5, 1.5) == "1.50"
 
 
+def test_a_narrow_interval_earns_no_more_than_five_digits() -> None:
+    assert with_limits(0.999973, 0.999942, 1.000004) == "1.0000 [0.9999, 1.0000]"
+    assert with_limits(305.7151, 305.6824, 305.7478) == "305.72 [305.68, 305.75]"
+    assert with_limits(-0.0123456, -0.0123459, -0.0123453) == "-0.012346 [-0.012346, -0.012345]"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (0.0012345, "0.00123"), (12.345, "12.3"), (999.6, "1000"), (1234567, "1230000")],

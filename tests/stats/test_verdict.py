@@ -47,6 +47,7 @@ def test_five_blocks_are_not_enough_however_clear() -> None:
     few = judged(blocks_of(3, n=5))
     assert few == Judgement(Verdict.NOT_ENOUGH_DATA, "5 of 10 blocks compare, 6 are needed")
     assert judged(blocks_of(3, n=6)).verdict == Verdict.BETTER
+    assert judged(blocks_of(3, n=1), blocks=1).reason == "1 of 1 block compares, 6 are needed"
 
 
 @pytest.mark.parametrize("n", [0, 1])
