@@ -89,7 +89,15 @@ def test_a_mode_in_which_a_job_starved_is_named_and_not_drawn(tmp_path: Path) ->
     pareto = tradeoffs(comparison)["pareto"]
     assert "no value: mps" in texts(pareto)
     assert not told(pareto, "mps:")
-    (heat_map,) = draw_interference(comparison)
+
+
+def test_a_starved_job_has_a_dash_in_the_heat_map(tmp_path: Path) -> None:
+    plan = PLAN.replace("mixes: {", "mixes: {twice: [{workload: bert-base-training, count: 2}], ")
+    run = make_run(
+        tmp_path,
+        Recipe(plan_text=plan, rate=lambda t, i: starved(t, i) if t.mix.name == "pair" else usual_rate(t, i)),
+    )
+    (heat_map,) = draw_interference(analyse(run))
     assert "\N{EN DASH}" in texts(heat_map)
     assert "a job starved in 1 of 6 blocks" in " ".join(told(heat_map, "mps, bert-base-training"))
 
@@ -128,13 +136,17 @@ def test_the_heat_map_tells_what_each_probe_does_and_hatches_what_may_be_nothing
     assert [label.get_text() for label in mps.get_xticklabels()] == ["sm-probe", "bandwidth-probe"]
 
 
-def test_a_larger_mix_is_one_aggressor_and_one_pair_alone_has_no_heat_map(tmp_path: Path) -> None:
-    plan = PLAN.replace("[resnet50-training, bert-base-training]", "[{workload: resnet50-training, count: 3}]")
-    assert not list(draw_interference(analyse(make_run(tmp_path / "equal", Recipe(plan_text=plan)))))
-    two = plan.replace("count: 3}", "count: 2}, bert-base-training")
-    (drawing,) = draw_interference(analyse(make_run(tmp_path / "three", Recipe(plan_text=two))))
-    columns = {words.split(" beside ")[1].split(":")[0] for words in told(drawing, "mps")}
-    assert columns == {"resnet50-training + bert-base-training", "2 \N{MULTIPLICATION SIGN} resnet50-training"}
+def test_a_larger_mix_is_one_aggressor(tmp_path: Path) -> None:
+    plan = PLAN.replace(
+        "mixes: {", "mixes: {three: [{workload: resnet50-training, count: 2}, bert-base-training], "
+    )
+    (drawing,) = draw_interference(analyse(make_run(tmp_path, Recipe(plan_text=plan))))
+    columns = {words.split(" beside ")[1].split(":")[0] for words in told(drawing, "mps, resnet50-training")}
+    assert columns == {"resnet50-training + bert-base-training", "bert-base-training"}
+
+
+def test_no_heat_map_where_each_job_met_the_same_neighbours_only(tmp_path: Path) -> None:
+    assert not list(draw_interference(analyse(make_run(tmp_path))))
 
 
 def test_ranks_are_drawn_from_ten_workloads_on(tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ class _Frame:
 
 
 def draw_interference(comparison: Comparison) -> Iterator[Drawing]:
-    """Draw the slowdown of each job beside others; nothing where fewer than two different pairs ran."""
+    """Draw the slowdown of each job beside others; nothing where no job met different neighbours."""
     found = _slowdowns(comparison)
     pairs = dict.fromkeys(pair for slowdowns in found.values() for pair in slowdowns)
-    if len(pairs) < 2:
+    if max(Counter(victim for victim, _ in pairs).values(), default=0) < 2:
         return
     victims, aggressors = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
     values = [level.value for slowdowns in found.values() for level in slowdowns.values() if level.value]
