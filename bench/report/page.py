@@ -97,6 +97,11 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         "What the device did", figures=_drawn(figures, "telemetry"), tables=_filled(energy_table(comparison))
     )
     yield Section(
+        "Did results drift?",
+        "Every mode is measured in every block, in random order, so that a slow drift hits all of them alike.",
+        _drawn(figures, "drift"),
+    )
+    yield Section(
         "What work costs",
         "Memory, energy, money and time for the same work, mode by mode.",
         tables=_filled(finite_work_table(comparison), unit_table(comparison)),

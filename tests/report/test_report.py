@@ -17,7 +17,9 @@ from bench.report.write import write_report
 from bench.store.record import Status
 from bench.store.run_folder import RunFolder
 
-FIGURES = {"ratios", "stp_by_mode", "progress_by_job", "throughput_by_job", "step_latency", "telemetry"}
+FIGURES = {"ratios", "stp_by_mode", "progress_by_job", "throughput_by_job", "step_latency", "telemetry"} | {
+    "drift"
+}
 CONTRAST_COLUMNS = {"mix", "metric", "mode", "baseline", "value", "baseline_value", "ratio"} | {
     "ci_low", "ci_high", "n_blocks", "verdict"
 }  # fmt: skip

@@ -7,11 +7,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.analysis.summary import Comparison
+from bench.report.figures.drift import draw_drift
+from bench.report.figures.latency import draw_latency
 from bench.report.figures.modes import draw_forest, draw_progress, draw_stp, draw_throughput
-from bench.report.figures.samples import draw_latency, draw_timeline
 from bench.report.figures.scaling import draw_scaling
 from bench.report.figures.style import Drawing, Hover, apply_style, close_all, looks, mark, save
 from bench.report.figures.switching import draw_switching
+from bench.report.figures.timeline import draw_timeline
 from bench.report.labels import watermark
 from bench.report.refusals import refuse_unmarked
 from bench.store.run_folder import RunFolder
@@ -70,8 +72,6 @@ def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
             yield draw(comparison, look)
     if comparison.series:
         yield draw_scaling(comparison, look)
-    timeline = draw_timeline(comparison, run, look)
-    if timeline is not None:
-        yield timeline
+    yield from filter(None, (draw_timeline(comparison, run, look), draw_drift(comparison, look)))
     if comparison.switching:
         yield draw_switching(comparison, look)
