@@ -50,8 +50,8 @@ def step_sequences(run: RunFolder, trial: TrialMeasure) -> Iterator[StepSequence
     for tenant in trial.tenants:
         work = _work(steps, requests, tenant)
         inside = ended_in(trial.window, work)
-        if inside.any():
-            middle_s = float(np.median(work.duration_s[inside]))
+        middle_s = float(np.median(work.duration_s[inside])) if inside.any() else 0.0
+        if middle_s > 0:
             levels = tuple(_levels(trial.window, tenant, work.end_s[inside], middle_s))
             yield StepSequence(tenant.tenant.job, work.end_s, work.duration_s / middle_s, inside, levels)
 

@@ -89,7 +89,7 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     yield Section("Partition and interference", tables=_filled(split_table(comparison)))
     yield Section(
         "Latency and throughput of each job",
-        figures=_drawn(figures, "step_latency", "throughput_by_job"),
+        figures=_drawn(figures, "latency_by_load", "step_latency", "throughput_by_job"),
         tables=_filled(service_table(comparison), job_table(comparison), slowdown_table(comparison)),
     )
     yield Section("Programs without the protocol", tables=_filled(program_table(comparison)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.analysis.summary import Comparison
 from bench.report.figures.drift import draw_drift
 from bench.report.figures.latency import draw_latency
+from bench.report.figures.load import draw_load
 from bench.report.figures.modes import draw_forest, draw_progress, draw_stp, draw_throughput
 from bench.report.figures.scaling import draw_scaling
 from bench.report.figures.style import Drawing, Hover, apply_style, close_all, looks, mark, save
@@ -72,6 +73,11 @@ def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
             yield draw(comparison, look)
     if comparison.series:
         yield draw_scaling(comparison, look)
-    yield from filter(None, (draw_timeline(comparison, run, look), draw_drift(comparison, look)))
+    of_trials = (
+        draw_load(comparison, run, look),
+        draw_timeline(comparison, run, look),
+        draw_drift(comparison, look),
+    )
+    yield from filter(None, of_trials)
     if comparison.switching:
         yield draw_switching(comparison, look)
