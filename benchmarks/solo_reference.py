@@ -2,8 +2,12 @@
 
 Steps alternate in the order A, B, B, A (A: the workload's own step, as `Job` drives it; B: a loop as the docs of
 its library write it), so that whatever else the machine does meets both. Printed for each workload: the ratio of
-speeds (1: as fast as the plain loop) with its 95 % interval over rounds, from the t distribution of log-ratios. At
-least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
+speeds (1: as fast as the plain loop) with its 95 % interval over rounds, from the t distribution of log-ratios.
+At least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
+
+Not compared are the servers (their speed is that of requests: load_test and benchmarks/server_overload.py tell),
+ddp-resnet50-training (each of its ranks is resnet50-training), tensorflow-resnet50-training (TensorFlow is in an
+image of its own, not beside torch), and the probes and jupyter, which redo nobody's example.
 """
 
 import argparse
@@ -14,7 +18,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is there, as TorchDevice does on a CPU
@@ -22,17 +29,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is there, as
 import torch
 from scipy import stats
 from torch import nn
+from transformers import GenerationConfig
 
 from bench.launch.contract import Tenant
 from bench.modes.contract import Grant
 from bench.plan.catalog import EXTRA, Workload, load_catalog
 from workloads import models
 from workloads.inference.batch_inference import inference_step
+from workloads.inference.generation import decoder
+from workloads.inference.llm_generation import Offline
 from workloads.torch_device import TorchDevice
 from workloads.training.trainer import Trainer
 
 TARGET = 0.95
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 
 def main() -> int:
@@ -91,11 +101,12 @@ def _steps(workload: Workload, on: str) -> tuple[Step, Step, TorchDevice]:
     module = importlib.import_module(workload.module)
     options = module.option_parser().parse_args(_arguments(workload, on))
     device = TorchDevice(options)
-    if workload.kind == "inference":
-        own: Step = inference_step(options, device)
-    else:
-        own = Trainer(module.make_task(options, device), options, device, lambda _wait_s: None)
-    return own, reference(options, device), device
+    own = OWN.get(_program(workload), partial(_training_step, module))
+    return own(options, device), reference(options, device), device
+
+
+def _training_step(module: ModuleType, options: argparse.Namespace, device: TorchDevice) -> Step:
+    return Trainer(module.make_task(options, device), options, device, lambda _wait_s: None)
 
 
 def _arguments(workload: Workload, device: str) -> tuple[str, ...]:
@@ -107,11 +118,15 @@ def _arguments(workload: Workload, device: str) -> tuple[str, ...]:
     ).arguments  # fmt: skip
 
 
-Reference = Callable[[argparse.Namespace, TorchDevice], Step]
+Maker = Callable[[argparse.Namespace, TorchDevice], Step]
 
 
-def _reference(workload: Workload) -> Reference | None:
-    return REFERENCES.get((workload.module or "").rpartition(".")[2])
+def _reference(workload: Workload) -> Maker | None:
+    return REFERENCES.get(_program(workload))
+
+
+def _program(workload: Workload) -> str:
+    return (workload.module or "").rpartition(".")[2]
 
 
 def plain_vision(options: argparse.Namespace, device: TorchDevice) -> Step:
@@ -170,12 +185,34 @@ def plain_inference(options: argparse.Namespace, device: TorchDevice) -> Step:
     return step
 
 
-REFERENCES: dict[str, Reference] = {
+def plain_generation(options: argparse.Namespace, device: TorchDevice) -> Step:
+    """Return transformers' way: `generate`, greedily, with its own cache, and as many tokens as asked for."""
+    model: Any = decoder(options, device)
+    shape = (options.batch_size, options.prompt_length)
+    prompts = models.integers(models.GPT2_VOCABULARY, shape, device)
+    model.generation_config = GenerationConfig(  # the model's own would go on looking for an end token
+        do_sample=False, min_new_tokens=options.output_length, max_new_tokens=options.output_length, pad_token_id=0
+    )
+    mask = torch.ones_like(prompts)
+
+    def step() -> None:
+        tokens = model.generate(prompts, attention_mask=mask)
+        assert tokens.shape[1] == options.prompt_length + options.output_length
+
+    return step
+
+
+OWN: dict[str, Maker] = {  # others train
+    "batch_inference": inference_step,
+    "llm_generation": lambda options, device: Offline(options, device).generate,
+}
+REFERENCES: dict[str, Maker] = {
     "resnet_training": plain_vision,
     "vit_training": plain_vision,
     "bert_training": plain_text,
     "gpt2_training": plain_text,
     "batch_inference": plain_inference,
+    "llm_generation": plain_generation,
 }
 
 if __name__ == "__main__":

@@ -172,6 +172,7 @@ def _set_up(of: Comparison) -> Iterator[tuple[str, Any]]:
     yield "plan.modes", ", ".join(mode.label for mode in plan.sharing_modes)
     for mix in plan.mixes:
         yield f"plan.mixes.{mix.name}", " + ".join(job.label for job in mix.jobs)
+    yield from ((f"plan.files.{name}", digest) for name, digest in run.inputs.items())
     yield "launcher", ", ".join(sorted({record.launcher for record in of.records}))
     yield from dict(_of_workloads(of.records)).items()
 

@@ -23,7 +23,6 @@ from bench.analysis.steadiness import is_counted
 from bench.analysis.switching import SwitchingTime, switching_answers, switching_times
 from bench.analysis.trials import TrialMeasure, measure
 from bench.plan.catalog import load_catalog
-from bench.plan.load import load_plan
 from bench.plan.model import Plan
 from bench.plan.price import Price
 from bench.plan.schedule import make_repeats, make_schedule
@@ -196,7 +195,7 @@ def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
 def plan_of(run: RunFolder) -> Plan:
     """Return the plan as it ran: the stored file, with the modes named and the number of blocks decided."""
     record = run.record
-    plan = load_plan(run.plan_file, load_catalog())
+    plan = run.plan(load_catalog())
     kind = str(record.device.get("kind", "gpu"))
     decision = run.decision
     return select_modes(plan, record.modes or (), record.preset, kind).plan.lasting(

@@ -1,5 +1,6 @@
 """One trial, measured: what each tenant did in the window, and what the device did meanwhile."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from bench.analysis.reading import Reading
 from bench.analysis.requests import Requests, Service, requests_in, service
 from bench.analysis.windows import (
     SCHEDULED,
+    STARVED_FLAG,
     Latency,
     energy_j,
     flag_of,
@@ -17,6 +19,8 @@ from bench.analysis.windows import (
     latency_of,
     mean_of,
     rate,
+    waiting,
+    why_starved,
 )
 from bench.launch.events import Steps
 from bench.stats.steady_state import WindowVerdict
@@ -42,6 +46,17 @@ class TenantMeasure:
     verdict: WindowVerdict
     service: Service | None = None
     """What its users got; None for a job in a closed loop."""
+    waiting: float | None = None
+    """Which share of its time it waited for data; None where it did not tell."""
+
+    @property
+    def flags(self) -> Mapping[str, str]:
+        """The flags of its window, with the reason for each."""
+        unsteady, starved = flag_of(self.verdict), why_starved(self.waiting)
+        return {
+            **({unsteady: "; ".join(self.verdict.reasons)} if unsteady else {}),
+            **({STARVED_FLAG: starved} if starved else {}),
+        }
 
     @property
     def closed(self) -> bool:
@@ -79,14 +94,14 @@ class TrialMeasure:
     @property
     def flags(self) -> tuple[str, ...]:
         """What does not invalidate the trial: flags of instruments as recorded, then those of its windows."""
-        own = (flag_of(measured.verdict) for measured in self.tenants)
-        return (*self.record.flags, *dict.fromkeys(flag for flag in own if flag))
+        own = (flag for measured in self.tenants for flag in measured.flags)
+        return (*self.record.flags, *dict.fromkeys(own))
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Why windows are flagged, by tenant."""
-        unsteady = [measured for measured in self.tenants if flag_of(measured.verdict)]
-        return tuple(f"{each.tenant.name}: {'; '.join(each.verdict.reasons)}" for each in unsteady)
+        flagged = [measured for measured in self.tenants if measured.flags]
+        return tuple(f"{each.tenant.name}: {'; '.join(each.flags.values())}" for each in flagged)
 
     @property
     def mean_power_w(self) -> Reading:
@@ -128,14 +143,17 @@ def measure(run: RunFolder, record: TrialRecord) -> TrialMeasure | None:
 def _steps_of(table: pd.DataFrame, slot: int) -> Steps:
     """Return the steps of one tenant after the common start; its warm-up is never part of a result."""
     own = (table["slot"].to_numpy() == slot) & ~table["warmup"].to_numpy()
-    return Steps(*(table[name].to_numpy(np.float64)[own] for name in ("end_s", "duration_s", "items")))
+    told = [name for name in ("end_s", "duration_s", "items", "wait_s") if name in table]
+    return Steps(*(table[name].to_numpy(np.float64)[own] for name in told))
 
 
 def _tenant(window: Window, tenant: TenantRecord, slot: int, own: Steps, served: Requests | None) -> TenantMeasure:
     """Measure one tenant; requests count by the instant for which they were scheduled, steps by time."""
     verdict = judged(window, own)
     if served is None:
-        return TenantMeasure(tenant, rate(window, own), latency(window, own), slot, verdict)
+        return TenantMeasure(
+            tenant, rate(window, own), latency(window, own), slot, verdict, waiting=waiting(window, own)
+        )
     per_s = float(own.items.sum()) / window.length_s
     got = service(window, [served], tenant.slo_s)
     return TenantMeasure(tenant, per_s, latency_of(served.response_s, SCHEDULED), slot, verdict, got)

@@ -27,7 +27,9 @@ MOST_BINS = 100
 
 Judging takes quadratic time, and means of many steps show a drift better than the steps themselves.
 """
-DRIFT_FLAG, UNSTEADY_FLAG = "drift", "no_steady_state"
+DRIFT_FLAG, UNSTEADY_FLAG, STARVED_FLAG = "drift", "no_steady_state", "loader_wait"
+MOST_WAITING = 0.05
+"""Of the time of its steps a job may wait for data; beyond that its host is measured, and not the sharing."""
 ENDED, SCHEDULED = "steps ended", "requests were scheduled"
 NO_SAMPLES = "no telemetry was recorded"
 
@@ -85,6 +87,24 @@ def flag_of(verdict: WindowVerdict) -> str | None:
     if verdict.steady is not False:
         return None
     return DRIFT_FLAG if verdict.behaviour is Behaviour.FLAT else UNSTEADY_FLAG
+
+
+def waiting(window: Window, steps: Steps) -> float | None:
+    """Return which share of their time the steps that ended in the window waited for data; None: no step told.
+
+    Steps that did not tell are left out of both sums.
+    """
+    if steps.wait_s is None:
+        return None
+    told = ended_in(window, steps) & ~np.isnan(steps.wait_s)
+    return float(steps.wait_s[told].sum() / steps.duration_s[told].sum()) if told.any() else None
+
+
+def why_starved(share: float | None) -> str | None:
+    """Say that a job waited for data for too much of its time (MOST_WAITING); None where it did not."""
+    if share is None or share <= MOST_WAITING:
+        return None
+    return f"waited for data {100 * share:.1f} % of its time, more than {100 * MOST_WAITING:g} %"
 
 
 def latency(window: Window, steps: Steps) -> Latency:

@@ -1,12 +1,13 @@
 """What every launcher keeps to: start one tenant, tell what became of it, leave nothing behind."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from bench.modes.contract import Grant
 from bench.plan.catalog import ParameterValue, Workload
+from bench.plan.inputs import InputFile
 
 JOB_FOLDER_VARIABLE = "BENCH_JOB_DIR"
 SLOWDOWN_VARIABLE = "BENCH_SLOWDOWN"  # by which share a job makes each step longer; set for the positive control
@@ -32,11 +33,14 @@ class Tenant:
     run_id: str
     users_seed: int = 0  # of what its users do, where it reports requests: the same in every mode of a block
     slo_s: float | None = None  # within which they want an answer; None: nobody said
+    files: Mapping[str, InputFile] = field(default_factory=dict)  # in its folder, each by its parameter's name
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """Command-line arguments of the workload's program: `--device cuda --seed 1 --batch-size 64 …`."""
-        flags = [flag for key, value in self.parameters.items() for flag in _flag(key, value)]
+        folder = self.folder.resolve()  # the same in a container
+        here = {key: str(folder / key) for key in self.files}
+        flags = [flag for key, value in {**self.parameters, **here}.items() for flag in _flag(key, value)]
         seed = self.users_seed if self.workload.reports == "requests" else self.seed
         return ("--device", self.device, "--seed", str(seed), *flags)
 

@@ -179,7 +179,8 @@ class _Trial:
         poll_s = SILENT_POLL_S if any(job.silent for job in self.running) else RUN_POLL_S
         while awaited := [job for job in self.running if not job.ended()]:
             now_s = self.clock.monotonic_s()
-            if now_s < window.stop_s and any(job.lost() for job in self.running):
+            some_ended = len(awaited) < len(self.running)
+            if some_ended and now_s < window.stop_s and any(job.lost() for job in self.running):
                 return
             if now_s >= window.stop_s and all(job.silent for job in awaited):
                 return

@@ -79,6 +79,8 @@ def _tenant(
     workload = job.workload_in(catalog)
     job_folder = folder / "jobs" / str(slot)
     job_folder.mkdir(parents=True)
+    for parameter, file in job.files.items():
+        (job_folder / parameter).write_bytes(file.content)
     parameters = {**workload.parameters_on(device.kind), **job.parameters}
     slo_s = parameters.pop(SLO, workload.slo_s)
     if parameters.pop(LOAD, None) is not None and job.label in rates:
@@ -97,6 +99,7 @@ def _tenant(
         run_id=run_id,
         users_seed=trial_seed(trial.block_seed, trial.mix.tenants[slot]),
         slo_s=None if slo_s is None else float(slo_s),
+        files=job.files,
     )
 
 

@@ -53,6 +53,8 @@ class Workload(_Entry):
     cpu_parameters: Mapping[str, ParameterValue] = {}
     one_of: Mapping[str, ParameterValue] = {}  # a job names exactly one of these; the values are examples
     choices: Mapping[str, tuple[ParameterValue, ...]] = {}
+    files: Mapping[str, Literal["arrivals", "notebook"]] = {}
+    """Parameters that name a file (unless they have their default), and what is to be in it."""
     requires: tuple[str, ...] = ()  # Python packages that the module imports
     install: str = EXTRA  # what pip takes to have them
     whole_gpus: int = Field(default=1, ge=1)  # more than one: the job cannot share a GPU

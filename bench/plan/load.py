@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from bench.errors import PlanError
 from bench.plan.catalog import Catalog, ParameterValue
+from bench.plan.inputs import Find
+from bench.plan.job_files import job_files
 from bench.plan.mode import MODE_ADAPTER, MODE_TYPES, Mode, why_not_together
-from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan
+from bench.plan.model import PRIMARY_METRICS, TIMINGS, Job, Mix, Plan, Timing
 from bench.plan.own import OWN_KEYS, own_job
 from bench.plan.price import read_price
 from bench.plan.whole_gpus import why_not_shared
@@ -37,18 +39,21 @@ def find_plan(name_or_path: str, device_kind: str) -> Path:
     raise PlanError(name_or_path, [f"no such file, and no preset of that name{hint}; presets: {listed(presets)}"])
 
 
-def load_plan(path: Path, catalog: Catalog) -> Plan:
-    """Read and check one plan file; raises PlanError with every problem found."""
+def load_plan(path: Path, catalog: Catalog, find: Find | None = None) -> Plan:
+    """Read and check one plan file; raises PlanError with every problem found.
+
+    `find` tells where files are that its jobs name: beside the plan, unless they are elsewhere.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(str(path), [f"cannot be read as UTF-8 text: {error}"]) from error
-    return read_plan(text, str(path), catalog)
+    return read_plan(text, str(path), catalog, find or path.parent.joinpath)
 
 
-def read_plan(text: str, source: str, catalog: Catalog) -> Plan:
+def read_plan(text: str, source: str, catalog: Catalog, find: Find = Path) -> Plan:
     """Check a plan's text; raises PlanError with every problem found."""
-    reader = _Reader(catalog)
+    reader = _Reader(catalog, find)
     plan = reader.plan(_parse(text, source))
     if plan is None:
         raise PlanError(source, reader.problems)
@@ -87,8 +92,9 @@ def _parse(text: str, source: str) -> Mapping[str, Any]:
 class _Reader:
     """Reads the parts of a plan one by one and keeps going, so that all problems are told at once."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, find: Find) -> None:
         self.catalog = catalog
+        self.find = find
         self.problems: list[str] = []
         self._own: dict[str, Job] = {}
 
@@ -96,8 +102,8 @@ class _Reader:
         self._known_keys(raw, PLAN_KEYS, "")
         name = self._name(raw.get("name", "unnamed"), "name")
         modes = self._modes(raw)
-        mixes = self._mixes(raw)
         timing = TIMINGS[self._one_of(raw.get("timing", "standard"), tuple(TIMINGS), "timing", "standard")]
+        mixes = self._mixes(raw, timing)
         blocks = self._whole_number(raw.get("blocks", timing.blocks), "blocks", 1, 1000)
         primary = self._primary(raw.get("primary", ["stp"]))
         self._shares_fit(modes, mixes)
@@ -182,18 +188,20 @@ class _Reader:
                 self._say(f"{place}.{field}", f"{_plain(fault['msg'])}, not {shown(fault['input'])}")
             return None
 
-    def _mixes(self, raw: Mapping[str, Any]) -> list[Mix]:
+    def _mixes(self, raw: Mapping[str, Any], timing: Timing) -> list[Mix]:
         entries = self._entries(raw, "mixes", dict, "a mapping from a name to a list of jobs")
-        mixes = [mix for name, jobs in entries.items() for mix in self._mix(self._name(name, "mixes"), jobs)]
+        mixes = [
+            mix for name, jobs in entries.items() for mix in self._mix(self._name(name, "mixes"), jobs, timing)
+        ]
         self._no_doubles([mix.name for mix in mixes], "mixes")
         return mixes
 
-    def _mix(self, name: str, entries: Any) -> list[Mix]:
+    def _mix(self, name: str, entries: Any, timing: Timing) -> list[Mix]:
         place = f"mixes.{name}"
         if not isinstance(entries, list) or not entries:
             self._say(place, f"must be a list of jobs, such as [resnet50-training], not {shown(entries)}")
             return []
-        groups = [self._job(entry, f"{place}[{i}]") for i, entry in enumerate(entries)]
+        groups = [self._job(entry, f"{place}[{i}]", timing) for i, entry in enumerate(entries)]
         series = [counts for _, counts in groups if len(counts) > 1]
         if len(series) > 1:
             self._say(place, "only one job of a mix can have a list of counts")
@@ -210,7 +218,7 @@ class _Reader:
         jobs = [job for (job, _), each in zip(groups, times, strict=True) for _ in range(each)]
         return Mix(name=name, jobs=tuple(jobs))
 
-    def _job(self, entry: Any, place: str) -> tuple[Job, list[int]]:
+    def _job(self, entry: Any, place: str, timing: Timing) -> tuple[Job, list[int]]:
         """Return the job and its counts; one that is wrong keeps its place, so that its mix can be judged."""
         options = {"workload": entry} if isinstance(entry, str) else entry
         if isinstance(options, Mapping) and "workload" not in options and OWN_KEYS & options.keys():
@@ -225,8 +233,10 @@ class _Reader:
             self._say(place, f"unknown workload {shown(name)}{hint}; known: {listed(self.catalog)}")
             return Job(workload="unknown"), counts
         parameters = {key: value for key, value in options.items() if key not in ("workload", "count")}
-        known = self._parameters(name, parameters, place)
-        return Job(workload=name, parameters=known, serves_users=self.catalog[name].reports == "requests"), counts
+        workload, known = self.catalog[name], self._parameters(name, parameters, place)
+        files = job_files(workload, known, timing, self.find, lambda key, why: self._say(f"{place}{key}", why))
+        serves_users = workload.reports == "requests"
+        return Job(workload=name, parameters=known, serves_users=serves_users, files=files), counts
 
     def _own_job(self, options: Mapping[Any, Any], place: str) -> Job:
         """Read a command or an image of the user's own; two of one name must be the same."""

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.plan.catalog import Catalog, ParameterValue, Resources, Workload
+from bench.plan.inputs import InputFile
 from bench.plan.mode import Mode
 from bench.plan.price import Price
 
@@ -46,6 +47,11 @@ class Timing(_Frozen):
     def longer(self) -> "Timing":
         """The timing of such a repeat: its windows are twice as long."""
         return self.model_copy(update={"window_s": 2 * self.window_s})
+
+    @property
+    def longest_trial_s(self) -> float:
+        """How long jobs run from the common start at most, repeats included."""
+        return self.settle_s + (self.longer if self.repeats_unsteady else self).window_s
 
     @property
     def has_controls(self) -> bool:
@@ -105,6 +111,8 @@ class Job(_Frozen):
     program: Program | None = None
     serves_users: bool = False
     """Whether it reports the requests of its users: its rate is theirs, and in exclusive it takes no turns."""
+    files: Mapping[str, InputFile] = {}
+    """What is in the files that some of its parameters name, by parameter."""
 
     @property
     def label(self) -> str:
@@ -186,6 +194,12 @@ class Plan(_Frozen):
             return None
         wanted = self.baseline or "time-slicing"
         return wanted if wanted in labels else labels[0]
+
+    @property
+    def files(self) -> Mapping[str, InputFile]:
+        """The files that its jobs name, by the names that it has for them."""
+        jobs = (job for mix in self.mixes for job in mix.jobs)
+        return {file.name: file for job in jobs for file in job.files.values()}
 
     def lasting(self, blocks: int | None) -> "Plan":
         """Return the plan with the number of blocks that its pilot asked for; None leaves it as it is."""

@@ -63,6 +63,8 @@ def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:
     yield "run", run.run_id
     yield "created", run.created_at
     yield "plan", f"{plan.name} ({run.plan_source}), timing {plan.timing.name}"
+    for name, digest in run.inputs.items():
+        yield f"file {name}", f"SHA-256 {digest}"
     yield "seed", str(run.seed)
     yield "blocks planned", str(plan.blocks)
     yield "settle and window", f"{plan.timing.settle_s:g} s and {plan.timing.window_s:g} s"

@@ -106,6 +106,7 @@ def _job(trial: TrialMeasure, measured: TenantMeasure, progress: _Progress) -> d
         "window_steady": verdict.steady,
         "window_drift": verdict.drift,
         "window_reason": "; ".join(verdict.reasons) or None,
+        "loader_wait": measured.waiting,
         "peak_memory_mib": tenant.peak_memory_mib,
         "solo_rate": against.solo_rate if against else None,
         "share_rate": against.share_rate if against else None,

@@ -73,7 +73,10 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         folded=True,
     )
     yield Section(
-        "Over all workloads", tables=_filled(rank_table(comparison), rank_pair_table(comparison)), folded=True
+        "Over all workloads",
+        figures=_drawn(figures, "critical_difference"),
+        tables=_filled(rank_table(comparison), rank_pair_table(comparison)),
+        folded=True,
     )
     yield Section(
         "Scaling with the number of clients",
@@ -83,18 +86,24 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     yield Section(
         "Throughput, turnaround, fairness",
         "STP alone hides a starved job, so the three always stand together.",
-        _drawn(figures, "stp_by_mode", "progress_by_job"),
+        _drawn(figures, "stp_by_mode", "pareto", "progress_by_job"),
         _filled(colocation_table(comparison)),
     )
-    yield Section("Partition and interference", tables=_filled(split_table(comparison)))
+    yield Section(
+        "Partition and interference",
+        figures=_drawn(figures, "interference"),
+        tables=_filled(split_table(comparison)),
+    )
     yield Section(
         "Latency and throughput of each job",
-        figures=_drawn(figures, "latency_by_load", "step_latency", "throughput_by_job"),
+        figures=_drawn(figures, "latency_by_load", "step_latency", "service_tradeoff", "throughput_by_job"),
         tables=_filled(service_table(comparison), job_table(comparison), slowdown_table(comparison)),
     )
     yield Section("Programs without the protocol", tables=_filled(program_table(comparison)))
     yield Section(
-        "What the device did", figures=_drawn(figures, "telemetry"), tables=_filled(energy_table(comparison))
+        "What the device did",
+        figures=_drawn(figures, "telemetry", "energy"),
+        tables=_filled(energy_table(comparison)),
     )
     yield Section(
         "Did results drift?",

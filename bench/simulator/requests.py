@@ -10,6 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from bench.launch.contract import Tenant
+from bench.plan.inputs import instants_in
+from bench.plan.job_files import TRACE
 from bench.simulator.board import step_cost
 from bench.simulator.serving import Server, Service, Vector
 
@@ -64,8 +66,10 @@ def _thinker(tenant: Tenant) -> Thinker:
 def _server(tenant: Tenant) -> Server:
     """Return the server by its parameters; the rate is of no account to one that searches for it."""
     given = tenant.parameters
+    trace = instants_in(tenant.files[TRACE].content) if TRACE in tenant.files else None
+    rate_per_s = len(trace) / trace[-1] if trace else float(given.get("rate", 1.0))
     return Server(
-        rate_per_s=float(given.get("rate", 1.0)), arrivals=str(given["arrivals"]), seed=tenant.users_seed,
+        rate_per_s=rate_per_s, arrivals=str(given["arrivals"]), seed=tenant.users_seed,
         batch_size=int(given["batch_size"]), delay_s=float(given["max_delay_ms"]) / 1000,
-        queue=int(given["max_queue"]), host_s=step_cost(tenant.workload, given).host_s,
+        queue=int(given["max_queue"]), host_s=step_cost(tenant.workload, given).host_s, trace=trace,
     )  # fmt: skip

@@ -7,8 +7,8 @@ batches of one and no delay M/G/1, by which it is tested. Arrivals are spread as
 workloads/inference/load/arrivals.py, from the same seed but other random numbers.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
@@ -37,6 +37,8 @@ class Server:
     delay_s: float
     queue: int
     host_s: float
+    trace: Sequence[float] | None = None
+    """The arrivals themselves, where they are not drawn; the rate is then their mean rate."""
 
     def pause_s(self, service_s: float, /) -> float:
         """Return how long, on average, the server has nothing to do after what would be a full batch."""
@@ -67,7 +69,9 @@ class Server:
         return {"rate_per_s": self.rate_per_s, "count": count, "over": over, "attainment": 1 - over / count}
 
     def _arrivals(self, length_s: float) -> Vector:
-        """Return arrivals in seconds after the start, from the seed."""
+        """Return arrivals in seconds after the start, from the trace or the seed."""
+        if self.trace is not None:
+            return np.asarray(self.trace[: bisect_left(self.trace, length_s)], dtype=np.float64)
         draw = np.random.default_rng(self.seed)
         if self.arrivals == "constant":
             return np.arange(0, length_s, 1 / self.rate_per_s)

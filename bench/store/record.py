@@ -171,6 +171,7 @@ class RunRecord(Document):
     clock_lock: ClockLock | None = None  # None: clocks are left alone
     device: Mapping[str, Any]
     software: Mapping[str, Any]
+    inputs: Mapping[str, str] = {}  # SHA-256 of each file that the plan names, by the name it has there
     created_at: str
 
 

@@ -5,7 +5,7 @@ at all; a runner that is killed loses the trial it was in, and nothing else.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain, count
@@ -20,6 +20,10 @@ import pyarrow.parquet as pq
 from bench.errors import RecordError, SetupError
 from bench.launch.corun import CoRun
 from bench.launch.events import Steps
+from bench.plan.catalog import Catalog
+from bench.plan.inputs import InputFile, copy_name
+from bench.plan.load import load_plan
+from bench.plan.model import Plan
 from bench.plan.schedule import Block, block_name
 from bench.store.decision import BlockDecision, Calibration, RepeatDecision
 from bench.store.record import RunRecord, TrialRecord, VisitRecord, read
@@ -39,17 +43,23 @@ class RunFolder:
         self.decision_file = path / "blocks.json"
         self.calibration_file = path / "calibration.json"
         self.repeats_file = path / "repeats.json"
+        self.inputs_folder = path / "inputs"
         self.trials_folder = path / "trials"
         self.visits_folder = path / "visits"
         self.report_folder = path / "report"
 
     @classmethod
-    def create(cls, results: Path, record: RunRecord, plan_text: str) -> "RunFolder":
-        """Make the folder with its plan and run.json; raises SetupError where it cannot be written."""
+    def create(
+        cls, results: Path, record: RunRecord, plan_text: str, inputs: Iterable[InputFile] = ()
+    ) -> "RunFolder":
+        """Make the folder with plan, its files and run.json; raises SetupError where it cannot be written."""
         run = cls(results / record.run_id)
         try:
             run.trials_folder.mkdir(parents=True)
             run.plan_file.write_text(plan_text, encoding="utf-8")
+            for file in inputs:
+                run.inputs_folder.mkdir(exist_ok=True)
+                (run.inputs_folder / file.copy_name).write_bytes(file.content)
             _replace(run.run_file, record.model_dump_json(indent=2) + "\n")
         except FileExistsError as error:
             raise SetupError(f"{run.path}: there already; start again, or name another --results DIR") from error
@@ -73,6 +83,21 @@ class RunFolder:
     def record(self) -> RunRecord:
         """What holds for the whole run."""
         return read(self.run_file, RunRecord)
+
+    def plan(self, catalog: Catalog) -> Plan:
+        """Read the plan with the copies of its files; raises SetupError where one is not as it was."""
+        known = self.record.inputs
+        plan = load_plan(self.plan_file, catalog, lambda name: self._input(name, known.get(name)))
+        for name, file in plan.files.items():
+            if file.sha256 != known.get(name):
+                raise SetupError(
+                    f"{self._input(name, known.get(name))}: is not the {name} with which this run began (SHA-256 "
+                    f"in {self.run_file.name}); put that back, or start a new run"
+                )
+        return plan
+
+    def _input(self, name: str, digest: str | None) -> Path:
+        return self.inputs_folder / copy_name(name, digest or "missing")
 
     @property
     def decision(self) -> BlockDecision | None:

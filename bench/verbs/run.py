@@ -70,9 +70,11 @@ def start(options: argparse.Namespace, how: Conduct = conduct) -> int:
             clock_lock=lock,
             device=_set_up(rig, selection.plan),
             software=software(),
+            inputs={name: file.sha256 for name, file in selection.plan.files.items()},
             created_at=now.isoformat(),
         )
-        folder = RunFolder.create(Path(options.results), record, path.read_text(encoding="utf-8"))
+        text, files = path.read_text(encoding="utf-8"), selection.plan.files.values()
+        folder = RunFolder.create(Path(options.results), record, text, files)
         return how(schedule, rig, folder, options.quiet)
 
 
@@ -84,7 +86,7 @@ def resume(options: argparse.Namespace) -> int:
     folder = RunFolder.open(Path(options.resume))
     record = folder.record
     device = find_device(record.device_request)
-    plan = load_plan(folder.plan_file, load_catalog())
+    plan = folder.plan(load_catalog())
     selection = select_modes(plan, record.modes or (), record.preset, device.kind)
     decision = folder.decision
     plan_now = selection.plan.lasting(decision.blocks if decision else None)

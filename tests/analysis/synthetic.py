@@ -67,6 +67,7 @@ class Recipe:
     status: Callable[[Trial], Fate | None] = lambda trial: (Status.OK, None)
     flags: Callable[[Trial], tuple[str, ...]] = lambda trial: ()
     drift: Callable[[Trial], float] = lambda trial: 0.0  # by which share steps get longer until the window ends
+    waiting: Callable[[Trial], float | None] = lambda trial: None  # for data, as a share of each step
     device: Mapping[str, Any] = field(default_factory=lambda: DEVICE)
     software: Callable[[Trial], Mapping[str, Any]] = lambda trial: {"commit": "abc1234", "dirty": False}
     simulated: bool = True
@@ -171,7 +172,8 @@ def _outcome(recipe: Recipe, trial: Trial, slot: int, window: Window) -> Outcome
     if job.serves_users:
         events = JobEvents(request_batches=[recipe.requests(trial, window)])
     else:
-        events = JobEvents(step_batches=_steps(recipe.rate(trial, slot), window, recipe.drift(trial)))
+        steps = _steps(recipe.rate(trial, slot), window, recipe.drift(trial))
+        events = JobEvents(step_batches=[_waiting(batch, recipe.waiting(trial)) for batch in steps])
     return Outcome(tenant, 0, events, None, told_to_end=False)
 
 
@@ -188,6 +190,11 @@ def _steps(rate: float, window: Window, drift: float) -> list[Mapping[str, Any]]
         durations_s = duration_s * np.linspace(1, 1 + drift, count) * noise
         end_s = window.start_s + np.cumsum(durations_s)
     return [{"end_s": end_s, "duration_s": durations_s, "items": np.full(count, ITEMS_PER_STEP)}]
+
+
+def _waiting(batch: Mapping[str, Any], share: float | None) -> Mapping[str, Any]:
+    """Add the column of waits, where jobs tell of them."""
+    return batch if share is None else {**batch, "wait_s": (share * batch["duration_s"]).tolist()}
 
 
 def _telemetry(window: Window, power_w: float) -> Telemetry:

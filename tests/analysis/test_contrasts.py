@@ -193,5 +193,17 @@ def test_trials_that_drift_are_flagged_and_left_out_of_the_second_answer(tmp_pat
     assert (run.trials_folder / "b02-mps-pair" / "trial.json").read_bytes() == before
 
 
+def test_trials_whose_jobs_wait_for_data_are_flagged_with_the_share(tmp_path: Path) -> None:
+    def waiting(trial: Trial) -> float:
+        return 0.2 if trial.block == 2 and trial.mode.label == "mps" else 0.01
+
+    comparison = analyse(make_run(tmp_path, Recipe(waiting=waiting)))
+    assert comparison.flagged == {"b02-mps-pair": ("loader_wait",)}
+    (remark, _) = comparison.measured["b02-mps-pair"].remarks
+    assert remark == "resnet50-training: waited for data 20.0 % of its time, more than 5 %"
+    assert find(comparison, "stp", "mps", "exclusive").n_blocks == 6
+    assert find(comparison, "stp", "mps", "exclusive", trials="unflagged").n_blocks == 5
+
+
 def test_no_unflagged_rows_without_a_flag(comparison: Comparison) -> None:
     assert {row.trials for row in comparison.contrasts} == {"all"}

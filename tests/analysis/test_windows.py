@@ -5,7 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analysis.windows import CURVE_PROBABILITIES, energy_j, flag_of, judged, latency, mean_of, rate
+from bench.analysis.windows import (
+    CURVE_PROBABILITIES,
+    energy_j,
+    flag_of,
+    judged,
+    latency,
+    mean_of,
+    rate,
+    waiting,
+    why_starved,
+)
 from bench.launch.events import Steps
 from bench.stats.quantile import nearest_rank
 from bench.stats.window import Window
@@ -115,3 +125,18 @@ def test_few_steps_are_neither_steady_nor_flagged() -> None:
     verdict = judged(WINDOW, steps(duration_s=1.0, first_end_s=0.5, count=40))
     assert (verdict.steady, flag_of(verdict)) == (None, None)
     assert verdict.reasons == ("10 units, 30 are needed",)
+
+
+def test_waiting_is_the_share_of_the_time_of_the_steps_in_the_window_that_told() -> None:
+    end_s, nan = np.array([10.0, 11.0, 13.0, 14.0, 21.0]), math.nan
+    duration_s, wait_s = np.array([1.0, 1.0, 2.0, 1.0, 7.0]), np.array([1.0, 0.1, 0.2, nan, 7.0])
+    assert waiting(WINDOW, Steps(end_s, duration_s, np.ones(5), wait_s)) == pytest.approx(0.3 / 3.0)
+    assert waiting(WINDOW, Steps(end_s, duration_s, np.ones(5), np.full(5, nan))) is None
+    assert waiting(WINDOW, Steps(end_s, duration_s, np.ones(5))) is None
+
+
+@pytest.mark.parametrize(("share", "starved"), [(None, False), (0.0, False), (0.05, False), (0.051, True)])
+def test_a_job_that_waits_for_more_than_a_twentieth_of_its_time_is_starved(
+    share: float | None, starved: bool
+) -> None:
+    assert (why_starved(share) is not None) == starved

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from hashlib import sha256
 
 import pandas as pd
 import pytest
@@ -99,3 +100,35 @@ def test_a_dry_run_tells_of_the_search_and_no_clock_is_locked_before_it(place):
     assert refused.returncode == 2
     assert "--lock-clocks MHZ" in refused.stderr
     assert not place.results.exists()
+
+
+def test_a_trace_serves_every_mode_and_a_run_goes_on_with_its_own_copy(place):
+    instants_s = [0.05 * number for number in range(200)]
+    file = place.folder / "day.csv"
+    file.write_text("seconds\n" + "".join(f"{instant_s}\n" for instant_s in instants_s))
+    done = measure(place, plan=PLAN.replace("load: 0.5", "arrivals: trace, trace: day.csv"))
+    assert done.returncode == 0, done.stderr
+    digest = sha256(file.read_bytes()).hexdigest()
+    (copy,) = (place.run_folder / "inputs").iterdir()
+    assert copy.read_bytes() == file.read_bytes()
+    assert json.loads((place.run_folder / "run.json").read_text())["inputs"] == {"day.csv": digest}
+    for requests, tenant in served(place).values():
+        assert sorted(requests["scheduled_s"]) == pytest.approx(
+            [at_s for at_s in instants_s if at_s < 8], abs=1e-6
+        )
+        assert tenant["parameters"]["trace"] == "day.csv"
+        assert "rate" not in tenant["parameters"]
+    record = json.loads(next(place.run_folder.glob("trials/*-mps-*/trial.json")).read_text())
+    assert record["mix_jobs"][0]["files"] == {"trace": {"name": "day.csv", "sha256": digest}}
+    assert digest in (place.run_folder / "report" / "report.md").read_text()
+
+    file.write_text("0\n100\n")  # somebody goes on working on it
+    whole = place.records()
+    shutil.rmtree(next(place.run_folder.glob("trials/*-mps-*")))
+    assert place.resume().returncode == 0
+    assert place.records() == whole
+    shutil.rmtree(next(place.run_folder.glob("trials/*-mps-*")))
+    copy.write_text("0\n100\n")
+    refused = place.resume()
+    assert refused.returncode == 2
+    assert "is not the day.csv with which this run began" in refused.stderr

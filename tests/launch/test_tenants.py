@@ -7,6 +7,7 @@ from bench.gpu.device import Device
 from bench.launch.tenants import host_flags, make_tenants, refuse_beyond_host
 from bench.modes.contract import Grant
 from bench.plan.catalog import Resources, load_catalog
+from bench.plan.inputs import InputFile
 from bench.plan.mode import MpsEqual
 from bench.plan.model import TIMINGS, Job, Mix, Plan
 from bench.plan.schedule import Role, Trial
@@ -72,6 +73,20 @@ def test_arguments_are_flags_a_program_understands(catalog, tmp_path):
     assert "--batch-size 8" in words
     assert "--channels-last" in words
     assert words.count("true") == words.count("True") == 0
+
+
+def test_the_files_of_a_job_lie_in_its_folder_and_its_program_is_told_that_path(catalog, tmp_path):
+    file = InputFile(name="../day.csv", sha256="0" * 64, content=b"0.5\n9\n")
+    given = {"arrivals": "trace", "trace": "../day.csv"}
+    mix = Mix(name="m", jobs=(Job(workload="resnet50-server", parameters=given, files={"trace": file}),) * 2)
+    planned = Trial("b01-x", 1, MpsEqual(), mix, Role.MIX, None, 100)
+    tenants = make_tenants(planned, GRANTS, catalog, CPU, tmp_path, "run")
+    for tenant in tenants:
+        copy = tenant.folder / "trace"  # in the one folder that a container shares with the runner
+        assert copy.read_bytes() == file.content
+        assert f"--trace {copy.resolve()}" in " ".join(tenant.arguments)
+        assert tenant.parameters["trace"] == "../day.csv"  # which is what records keep
+    assert tenants[0].folder != tenants[1].folder
 
 
 def test_jobs_on_a_real_gpu_have_cores_of_their_own_and_the_runner_keeps_one(catalog, tmp_path, monkeypatch):

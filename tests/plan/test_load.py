@@ -60,7 +60,7 @@ def test_every_problem_is_told_at_once_with_its_place_and_the_nearest_name(probl
 @pytest.mark.parametrize(
     ("given", "place", "what"),
     [
-        ("", "mixes.a[0]", "takes exactly one of load, rate; write rate: 100.0 or load: 0.6, for instance"),
+        ("", "mixes.a[0]", "one of load, rate, trace; write rate: 100.0 or load: 0.6 or trace: arrivals.csv"),
         (", rate: 5, load: 0.5", "mixes.a[0]", "takes exactly one of load, rate"),
         (", load: 0", "mixes.a[0].load", "must be above 0 and at most 1, not 0"),
         (", load: 1.1", "mixes.a[0].load", "must be above 0 and at most 1, not 1.1"),

@@ -18,8 +18,8 @@ from bench.store.record import Status
 from bench.store.run_folder import RunFolder
 
 FIGURES = {"ratios", "stp_by_mode", "progress_by_job", "throughput_by_job", "step_latency", "telemetry"} | {
-    "drift"
-}
+    "drift", "pareto", "energy", "interference"
+}  # fmt: skip
 CONTRAST_COLUMNS = {"mix", "metric", "mode", "baseline", "value", "baseline_value", "ratio"} | {
     "ci_low", "ci_high", "n_blocks", "verdict"
 }  # fmt: skip

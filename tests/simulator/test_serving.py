@@ -1,5 +1,7 @@
 """The simulated server against queueing theory, and the search for its highest rate."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,13 @@ def test_arrivals_come_at_their_rate_and_a_longer_span_extends_a_shorter_one(arr
         assert long_s[: len(short_s)] == pytest.approx(short_s)
     else:
         assert counts.var() / counts.mean() > 5
+
+
+def test_a_trace_is_sent_as_it_stands_and_ends_with_the_span():
+    replayed = replace(server(1.0, "trace"), trace=(0.0, 0.5, 0.5, 2.0))
+    sent_s, done_s, _ = replayed.requests(5.0, 7.0, constant)
+    assert sent_s.tolist() == [5.0, 5.5, 5.5]  # the last comes when the span is over
+    assert done_s == pytest.approx([5.01, 5.51, 5.52])
 
 
 def test_the_search_finds_the_highest_rate_that_keeps_the_promise():

@@ -1,11 +1,14 @@
 import resource
+import shutil
 import signal
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
 
-from bench.errors import RecordError, SetupError
+from bench.errors import PlanError, RecordError, SetupError
+from bench.plan.catalog import load_catalog
+from bench.plan.load import read_plan
 from bench.store.run_folder import STEP_COLUMNS, RunFolder, run_id
 
 
@@ -126,6 +129,32 @@ def test_results_that_cannot_be_written_are_a_setup_error(tmp_path, run_record):
             RunFolder.create(results, run_record, "")
     with disk_full_after(0), pytest.raises(SetupError, match="File too large; name a folder"):
         RunFolder.create(tmp_path / "full", run_record, "modes: [mps]")
+
+
+def test_files_of_jobs_are_kept_and_read_again_as_they_were(tmp_path, run_record):
+    catalog = load_catalog()
+    files = {f"{folder}/day.csv": f"0\n{last_s}\n".encode() for folder, last_s in (("a", 8), ("b", 9))}
+    jobs = [f"{{workload: resnet50-server, arrivals: trace, trace: {name}}}" for name in files]
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    text = f"modes: [mps]\ntiming: smoke\nmixes: {{m: [{', '.join(jobs)}]}}\n"
+    plan = read_plan(text, "p.yaml", catalog, tmp_path.joinpath)
+    inputs = {name: file.sha256 for name, file in plan.files.items()}
+    record = run_record.model_copy(update={"inputs": inputs})
+    run = RunFolder.create(tmp_path / "results", record, text, plan.files.values())
+    shutil.rmtree(tmp_path / "a")
+    again = RunFolder.open(run.path).plan(catalog)
+    assert again == plan
+    assert {name: file.content for name, file in again.files.items()} == files
+
+    copy = run.inputs_folder / plan.files["b/day.csv"].copy_name
+    copy.write_text("0\n10\n")
+    with pytest.raises(SetupError, match=r"is not the b/day\.csv with which this run began"):
+        run.plan(catalog)
+    copy.unlink()
+    with pytest.raises(PlanError, match="no such file"):
+        run.plan(catalog)
 
 
 def test_a_run_never_writes_into_another(run, run_record):

@@ -61,6 +61,20 @@ def test_requests_come_at_their_rate_and_both_processes_end(start_workload: Star
     assert not (tenant.folder / "server" / "server.sock").exists()
 
 
+def test_users_come_at_the_instants_of_a_trace(start_workload: Start, tmp_path: Path) -> None:
+    (tmp_path / "day.csv").write_text("seconds\n0.1\n0.1\n0.7\n1.2\n")
+    tenant = start_workload("bert-base-server", "cpu", arrivals="trace", trace=tmp_path / "day.csv", **TINY)
+    tenant.await_event("ready")
+    start_s, _ = tenant.release(in_s=0.2, for_s=1.0)
+    assert tenant.finish() == 0
+    events = EventLog(tenant.folder / "events.jsonl").read()
+    after_s = sorted(at_s - start_s for at_s in events.requests.scheduled_s)
+    assert after_s == pytest.approx([0.1, 0.1, 0.7], abs=1e-6)
+    assert set(events.requests.status) == {"ok"}
+    assert events.load and events.load["details"]["arrivals"] == "trace"
+    assert "rate_per_s" not in events.load["details"]  # which nobody asked for
+
+
 def test_a_server_that_dies_is_a_failure_that_says_so(start_workload: Start) -> None:
     tenant = start_workload("bert-base-server", "cpu", rate=20, **TINY)
     tenant.await_event("ready")

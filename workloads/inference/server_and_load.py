@@ -28,7 +28,7 @@ from typing import Any
 from workloads import models
 from workloads.inference import inference_server
 from workloads.inference.load import options as load_options
-from workloads.inference.load.arrivals import BURSTY, CONSTANT, POISSON
+from workloads.inference.load.arrivals import POISSON, PROCESSES
 from workloads.inference.load.client import Client
 from workloads.inference.load.summary import Run
 from workloads.inference.load_test import summarised
@@ -37,7 +37,6 @@ from workloads.job import JOB_DIR_VARIABLE, POLL_PERIOD_S, Job, now_s
 from workloads.options import positive, workload_parser
 from workloads.torch_device import installed_libraries
 
-SPREADS = (POISSON, CONSTANT, BURSTY)
 BODY = '{"sample": 7}'
 STARTUP_S = 3600.0  # the launcher has a deadline of its own
 
@@ -49,7 +48,8 @@ def option_parser() -> ArgumentParser:
     inference_server.add_serving_options(parser)
     load = parser.add_argument_group("load")
     load.add_argument("--rate", type=float, default=10.0, help="requests a second")
-    load.add_argument("--arrivals", choices=SPREADS, default=POISSON, help="how they are spread")
+    load.add_argument("--arrivals", choices=PROCESSES, default=POISSON, help="how they are spread")
+    load.add_argument("--trace", metavar="FILE", help="CSV of seconds after the start, for trace")
     load.add_argument("--slo-s", type=float, help="latency that is promised, in s; a search needs it")
     load.add_argument("--slo-percentile", type=float, default=99.0, help="how many are promised it, in %%")
     load.add_argument("--connections", type=positive, default=256, help="requests in flight at most")
@@ -84,6 +84,7 @@ def load_arguments(options: Namespace) -> Namespace:
         "confirmations": options.confirmations,
         "slo_percentile": options.slo_percentile,
         **({} if options.slo_s is None else {"slo_ms": 1000 * options.slo_s}),
+        **({} if options.trace is None else {"trace": options.trace}),
     }
     searching = ["--search-max-rate"] if options.search_max_rate else []
     return load_options.parse([word for name in words for word in _flag(name, words[name])] + searching, None)

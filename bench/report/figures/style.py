@@ -106,6 +106,7 @@ def apply_style() -> None:
     mpl.rcParams.update(
         {
             "font.family": _families(),
+            "figure.dpi": PNG_DPI,  # laid out as it is rasterised: hinted letters are wider at some resolutions
             "font.size": 7.5,
             "axes.titlesize": 8,
             "axes.labelsize": 7.5,

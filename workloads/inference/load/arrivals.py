@@ -61,7 +61,7 @@ def bursty(rate_per_s: float, seed: int, bursts: Bursts) -> Iterator[float]:
 
 def trace(path: Path) -> list[float]:
     """Read arrivals from the first column of a CSV file, a heading allowed; raises ValueError where it is none."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         cells = [row[0] for row in csv.reader(file) if row]
     if cells and not _is_number(cells[0]):
         del cells[0]

@@ -198,7 +198,9 @@ def how_made(options: Namespace) -> dict[str, Any]:
         return told | {"concurrency": options.concurrency, "think_ms": options.think_ms}
     if options.scenario != SERVER:
         return told | {"samples_per_query": options.samples_per_query}
-    told |= {"arrivals": options.arrivals, "rate_per_s": options.rate}
+    told |= {"arrivals": options.arrivals}
+    if options.arrivals != arrivals.TRACE:  # which has a rate of its own
+        told["rate_per_s"] = options.rate
     return told | (vars(bursts_of(options)) if options.arrivals == arrivals.BURSTY else {})
 
 
