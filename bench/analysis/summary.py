@@ -14,6 +14,7 @@ from bench.analysis.controls import Control, controls
 from bench.analysis.crosschecks import CrossCheck, crosschecks
 from bench.analysis.decisions import Decision, decisions
 from bench.analysis.derived import derived_levels, price_of
+from bench.analysis.drift import Execution, executions
 from bench.analysis.levels import Level, levels
 from bench.analysis.poolable import check_poolable
 from bench.analysis.ranking import Ranking, rankings
@@ -57,6 +58,7 @@ class Comparison:
     crosschecks: tuple[CrossCheck, ...] = ()
     series: tuple[Series, ...] = ()
     rankings: tuple[Ranking, ...] = ()
+    executions: tuple[Execution, ...] = ()
     price: Price | None = None
     """What an hour of the device costs; None where nobody says."""
 
@@ -138,6 +140,7 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
         crosschecks=crosschecks(plan, cells),
         series=series(plan, blocks),
         rankings=rankings(plan, told),
+        executions=executions(records, counted, blocks),
         price=price,
     )
     return _with_switching(comparison, run)
@@ -185,6 +188,7 @@ def _with_switching(comparison: Comparison, run: RunFolder) -> Comparison:
         crosschecks=(),
         series=(),
         rankings=(),
+        executions=(),
     )
 
 

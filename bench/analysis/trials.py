@@ -28,7 +28,7 @@ from bench.stats.window import Window
 from bench.store.record import Status, TenantRecord, TrialRecord
 from bench.store.run_folder import RunFolder
 
-POWER, UTILISATION = "power_w", "utilization_gpu_pct"
+POWER, TEMPERATURE, UTILISATION = "power_w", "temperature_c", "utilization_gpu_pct"
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class TrialMeasure:
     power_w: Reading
     energy_j: Reading
     utilisation_percent: Reading
+    temperature_c: Reading
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -135,6 +136,7 @@ def measure(run: RunFolder, record: TrialRecord) -> TrialMeasure | None:
         power_w=mean_of(window, samples, POWER, reasons),
         energy_j=energy_j(window, counter, reasons),
         utilisation_percent=mean_of(window, samples, UTILISATION, reasons),
+        temperature_c=mean_of(window, samples, TEMPERATURE, reasons),
     )
 
 

@@ -17,8 +17,10 @@ from bench.stats.window import Window, credited_items
 
 Vector = NDArray[np.float64]
 
-CURVE_PROBABILITIES: Vector = np.array([*np.arange(1, 100) / 100, 0.995, 0.999])
-"""Where the distribution of step latencies is kept, for drawing."""
+CURVE_PROBABILITIES: Vector = np.array(
+    [0.01, *np.arange(1, 18) / 20, *np.round(1 - np.geomspace(0.1, 0.0001, 31), 6)]
+)
+"""Where the distribution of latencies is kept, for drawing: in the tail ten to each decade of what is above."""
 _CURVE_COUNTS = np.array([minimum_count(float(p)) for p in CURVE_PROBABILITIES])
 MOST_BINS = 100
 """A window is judged in at most so many means of equally many steps in a row: the same rule for every mode.
@@ -71,8 +73,13 @@ def judged(window: Window, steps: Steps) -> WindowVerdict:
 
     Units of the verdict are means of equally many steps, at most `MOST_BINS` of them.
     """
-    durations = steps.duration_s[_ended_in(window, steps)]
-    return judge_window(binned(durations, max(1, ceil(len(durations) / MOST_BINS))))
+    durations = steps.duration_s[ended_in(window, steps)]
+    return judge_window(binned(durations, steps_per_unit(len(durations))))
+
+
+def steps_per_unit(count: int) -> int:
+    """Return how many of the `count` steps in a window are averaged into one unit of its verdict."""
+    return max(1, ceil(count / MOST_BINS))
 
 
 def flag_of(verdict: WindowVerdict) -> str | None:
@@ -89,7 +96,7 @@ def waiting(window: Window, steps: Steps) -> float | None:
     """
     if steps.wait_s is None:
         return None
-    told = _ended_in(window, steps) & ~np.isnan(steps.wait_s)
+    told = ended_in(window, steps) & ~np.isnan(steps.wait_s)
     return float(steps.wait_s[told].sum() / steps.duration_s[told].sum()) if told.any() else None
 
 
@@ -102,7 +109,7 @@ def why_starved(share: float | None) -> str | None:
 
 def latency(window: Window, steps: Steps) -> Latency:
     """Return the latencies of the steps that ended in the window, those begun before it included."""
-    return latency_of(steps.duration_s[_ended_in(window, steps)], ENDED)
+    return latency_of(steps.duration_s[ended_in(window, steps)], ENDED)
 
 
 def latency_of(durations_s: Vector, counted: str) -> Latency:
@@ -136,7 +143,8 @@ def energy_j(window: Window, counter: pd.DataFrame | None, reasons: Mapping[str,
     return Reading(float(stop - start))
 
 
-def _ended_in(window: Window, steps: Steps) -> NDArray[np.bool_]:
+def ended_in(window: Window, steps: Steps) -> NDArray[np.bool_]:
+    """Return which steps ended in the window, those begun before it included."""
     inside: NDArray[np.bool_] = (steps.end_s > window.start_s) & (steps.end_s <= window.stop_s)
     return inside
 

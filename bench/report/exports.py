@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.analysis.colocation import BlockCell, JobProgress
 from bench.analysis.contrasts import Contrast
+from bench.analysis.drift import Execution
 from bench.analysis.metrics import MIX_METRICS
 from bench.analysis.steadiness import is_counted
 from bench.analysis.summary import Comparison
@@ -25,6 +26,7 @@ TABLES = {
     "colocation.csv": "STP, ANTT, smallest progress, Jain and energy of each cell in each block",
     "jobs.csv": "each tenant of each trial: rate, latency, steadiness, progress, partition and interference",
     "trials.csv": "each trial: status, reason, flags, power, energy, utilisation",
+    "order.csv": "trials in the order of execution: STP, or the rate alone, over its mean; temperature",
     "scaling.csv": "throughput of all clients together, by their number",
     "scaling_fits.csv": "Amdahl's law and the universal scalability law, with standard errors",
     "rankings.csv": "ranks of the modes over many different mixes",
@@ -47,6 +49,7 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
         "colocation.csv": [_cell(cell) for cell in comparison.cells],
         "jobs.csv": [_job(t, tenant, progress) for t in comparison.trials for tenant in t.tenants],
         "trials.csv": [_trial(record, comparison) for record in comparison.records],
+        "order.csv": [_execution(each) for each in comparison.executions],
         "scaling.csv": list(point_rows(comparison)),
         "scaling_fits.csv": list(fit_rows(comparison)),
         "rankings.csv": list(rank_rows(comparison)),
@@ -64,6 +67,11 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
 
 def _of_controls(comparison: Comparison) -> list[Contrast]:
     return [control.contrast for control in comparison.controls]
+
+
+def _execution(each: Execution) -> dict[str, Any]:
+    degrees = each.temperature_c
+    return {**vars(each), "temperature_c": degrees.value, "temperature_c_missing": degrees.reason}
 
 
 def _cell(cell: BlockCell) -> dict[str, Any]:

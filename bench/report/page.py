@@ -96,7 +96,7 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
     )
     yield Section(
         "Latency and throughput of each job",
-        figures=_drawn(figures, "step_latency", "service_tradeoff", "throughput_by_job"),
+        figures=_drawn(figures, "latency_by_load", "step_latency", "service_tradeoff", "throughput_by_job"),
         tables=_filled(service_table(comparison), job_table(comparison), slowdown_table(comparison)),
     )
     yield Section("Programs without the protocol", tables=_filled(program_table(comparison)))
@@ -104,6 +104,11 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         "What the device did",
         figures=_drawn(figures, "telemetry", "energy"),
         tables=_filled(energy_table(comparison)),
+    )
+    yield Section(
+        "Did results drift?",
+        "Every mode is measured in every block, in random order, so that a slow drift hits all of them alike.",
+        _drawn(figures, "drift"),
     )
     yield Section(
         "What work costs",

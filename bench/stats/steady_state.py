@@ -71,6 +71,8 @@ class WindowVerdict:
     """How many independent units tell as much about the mean."""
     outliers: int
     """Units labelled as outliers; they count in every rate and percentile."""
+    segments: Segments | None
+    """The levels between change points, in units; None, like `behaviour`, when there are too few to judge."""
 
 
 def judge_window(durations: ArrayLike) -> WindowVerdict:
@@ -96,6 +98,7 @@ def judge_window(durations: ArrayLike) -> WindowVerdict:
         correlation=correlation[0] if correlation else None,
         effective_units=effect.effective_n if effect else None,
         outliers=len(labelled),
+        segments=None if undecided else levels,
     )
 
 

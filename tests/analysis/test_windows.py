@@ -50,8 +50,8 @@ def test_a_percentile_without_enough_steps_is_absent_and_says_so() -> None:
 
 
 def test_the_curve_is_nearest_rank_at_every_probability() -> None:
-    durations = np.random.default_rng(5).uniform(0.001, 0.002, 6000)
-    work = Steps(10.5 + np.arange(6000) / 1000, durations, np.ones(6000))
+    durations = np.random.default_rng(5).uniform(0.001, 0.002, 40_000)
+    work = Steps(10.5 + np.arange(40_000) / 5000, durations, np.ones(40_000))
     curve = latency(WINDOW, work).curve_s
     for p, value in zip(CURVE_PROBABILITIES, curve, strict=True):
         assert value == nearest_rank(durations, float(p))

@@ -7,13 +7,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.analysis.summary import Comparison
+from bench.report.figures.drift import draw_drift
 from bench.report.figures.interference import draw_interference
+from bench.report.figures.latency import draw_latency
+from bench.report.figures.load import draw_load
 from bench.report.figures.modes import draw_forest, draw_progress, draw_stp, draw_throughput
 from bench.report.figures.ranks import draw_ranks
-from bench.report.figures.samples import draw_latency, draw_timeline
 from bench.report.figures.scaling import draw_scaling
 from bench.report.figures.style import Drawing, Hover, apply_style, close_all, looks, mark, save
 from bench.report.figures.switching import draw_switching
+from bench.report.figures.timeline import draw_timeline
 from bench.report.figures.tradeoffs import draw_tradeoffs
 from bench.report.labels import watermark
 from bench.report.refusals import refuse_unmarked
@@ -74,8 +77,11 @@ def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
     yield from (*draw_tradeoffs(comparison, look), *draw_interference(comparison), *draw_ranks(comparison, look))
     if comparison.series:
         yield draw_scaling(comparison, look)
-    timeline = draw_timeline(comparison, run, look)
-    if timeline is not None:
-        yield timeline
+    of_trials = (
+        draw_load(comparison, run, look),
+        draw_timeline(comparison, run, look),
+        draw_drift(comparison, look),
+    )
+    yield from filter(None, of_trials)
     if comparison.switching:
         yield draw_switching(comparison, look)
