@@ -25,6 +25,7 @@ _ROUND = (
 )  # fmt: skip
 _LEAST_GAP = 0.13  # between two ticks, as a share of a log axis
 _SPREAD = 0.16  # half the width over which the blocks of one mode are laid out side by side
+_ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}  # what lines do not run through
 
 
 def draw_stp(comparison: Comparison, look: dict[str, Look]) -> Drawing:
@@ -126,16 +127,19 @@ def draw_forest(comparison: Comparison, look: dict[str, Look]) -> Drawing:
     figure, (axes,) = grid(1, 0.6 + 0.19 * max(len(lines), 3))
     figure.set_figwidth(PAGE_IN)
     spots: list[Spot] = []
-    for y, (_, row) in enumerate(lines):
-        if row is not None:
+    for y, (label, row) in enumerate(lines):
+        if row is None:
+            axes.text(
+                0.01, y, label, transform=axes.get_yaxis_transform(), va="center", bbox=_ON_WHITE, zorder=1.5
+            )
+        else:
             ratio = Interval(row.ratio, row.ci_low, row.ci_high, row.n_blocks, 0.95)
             _interval(axes, y, ratio, look[row.mode])
             spots += _told(axes, row.ratio, y, ratio, f"{row.mode} / {row.baseline}{_values_of(row)}")
             axes.text(1.01, y, _beside(row), transform=axes.get_yaxis_transform(), va="center", fontsize=6.5)
     axes.axvline(1, color=GREY, linewidth=0.9)
-    axes.set_yticks(range(len(lines)), [label for label, _ in lines])
-    for tick, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
-        tick.set_color("black" if row is None else GREY)
+    pairs = {y: label for y, (label, row) in enumerate(lines) if row is not None}
+    axes.set_yticks([*pairs], [*pairs.values()], color=GREY)
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.set_xlabel("ratio of the mode to what it is compared with (log axis)")
     _log_axis(axes, [x for row in rows for x in (row.ratio, row.ci_low, row.ci_high) if x])
@@ -159,8 +163,8 @@ def _forest_lines(rows: Sequence[Contrast]) -> Iterator[tuple[str, Contrast | No
     groups: dict[str, list[Contrast]] = {}
     for row in rows:
         metric = METRICS[row.metric]
-        what = f"{metric.label} of {wrapped(row.job, 30, 1)}" if row.job else metric.label
-        groups.setdefault(f"{wrapped(row.mix, 28, 1)}: {what}, {metric.better} is better", []).append(row)
+        what = f"{metric.label} of {wrapped(row.job, 40, 1)}" if row.job else metric.label
+        groups.setdefault(f"{wrapped(row.mix, 40, 1)}: {what}, {metric.better} is better", []).append(row)
     for heading, own in groups.items():
         yield heading, None
         yield from ((f"{row.mode} / {row.baseline}", row) for row in own)
@@ -174,9 +178,9 @@ def _values_of(row: Contrast) -> str:
 
 
 def _beside(row: Contrast) -> str:
-    if row.ratio is None or row.ci_low is None or row.ci_high is None:
+    if row.ratio is None:
         return row.verdict
-    return f"{row.ratio:.3f} [{row.ci_low:.3f}, {row.ci_high:.3f}]  n={row.n_blocks}  {row.verdict}"
+    return f"{with_limits(row.ratio, row.ci_low, row.ci_high)}  n={row.n_blocks}  {row.verdict}"
 
 
 def _ran(comparison: Comparison, mix: Mix, *, sharing_only: bool = False) -> list[str]:
