@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.analysis.colocation import EXCLUSIVE
-from bench.analysis.contrasts import ALL_TRIALS, Cells, Contrast, separable
+from bench.analysis.contrasts import ALL_TRIALS, Cells, Contrast, pairwise
 from bench.analysis.metrics import ANTT, GOODPUT, METRICS, SMALLEST, TAIL
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
@@ -78,13 +78,11 @@ def _goodput_claim(findings: Findings, mix: Mix, job: str) -> str:
         known = [row.reason for row in findings.against_turns(mix, GOODPUT.name, job) if row.reason]
         return f"the goodput of {job} is not known ({known[0] if known else 'not measured'})"
     best, *others = usable
-    apart = separable(findings.cells, mix.name, GOODPUT.name, [row.mode for row in usable], job)
-    rivals = [row for row in others if not apart[frozenset((best.mode, row.mode))]]
+    rivals = _rivals(findings, mix, best, others)
     so_far = "so far " if best.verdict == Verdict.NOT_ENOUGH_DATA else ""
     parts = [f"{so_far}the users of {job} get most answers within the SLO from {best.mode}: {_kept(best)}"]
     if rivals:
-        named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
-        parts.append(f"{named} cannot be told apart from it")
+        parts.append(rivals)
     elif others:
         parts.append(f"ahead of every other mode (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
     return ", ".join([*parts, *_inflation(findings, mix, best.mode)])
@@ -122,16 +120,30 @@ def _progress_claim(findings: Findings, mix: Mix) -> str:
 
 def _win(findings: Findings, mix: Mix, winner: Contrast, rows: Sequence[Contrast]) -> str:
     others = [row for row in rows if row.mode != winner.mode and row.verdict != Verdict.FAILS_TOO_OFTEN]
-    apart = separable(findings.cells, mix.name, winner.metric, [winner.mode, *(row.mode for row in others)])
-    rivals = [row for row in others if not apart[frozenset((winner.mode, row.mode))]]
+    rivals = _rivals(findings, mix, winner, others)
     parts = [_effect(winner)]
     if rivals:
-        named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
-        parts.append(f"the winner is undecided, since {named} cannot be told apart from it")
+        parts.append(f"the winner is undecided, since {rivals}")
     elif others:
         field = "every other mode" if len(others) == len(rows) - 1 else "every mode that fails less often"
         parts.append(f"it is ahead of {field} (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
     return "; ".join([*parts, *_companions(findings, mix, winner.mode)])
+
+
+def _rivals(findings: Findings, mix: Mix, best: Contrast, others: Sequence[Contrast]) -> str:
+    """Name those that were not shown to be behind, in the blocks that both have; empty where all were."""
+    modes = [best.mode, *(row.mode for row in others)]
+    pairs = pairwise(findings.cells, mix.name, best.metric, modes, best.job)
+    verdicts = {row.mode: pairs[best.mode, row.mode].verdict for row in others}
+    ahead, behind = ([row for row in others if verdicts[row.mode] is each] for each in (Verdict.WORSE, Verdict.BETTER))
+    level = [row for row in others if row not in ahead and row not in behind]
+    told = [f"it is behind {_named(ahead)} in the blocks that both have"] if ahead else []
+    told += [f"{_named(level)} cannot be told apart from it"] if level else []
+    return ", and ".join(told)
+
+
+def _named(rows: Iterable[Contrast]) -> str:
+    return _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rows)
 
 
 def _effect(row: Contrast) -> str:

@@ -213,12 +213,18 @@ class Pair:
     baseline_value: float | None
     interval: RatioInterval
     p_adjusted: float | None
+    higher_is_better: bool
 
     @property
-    def apart(self) -> bool:
-        """Whether this run can tell the two apart."""
-        judged = judge(self.interval, self.p_adjusted, higher_is_better=True, blocks=self.interval.n)
-        return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
+    def verdict(self) -> Verdict:
+        """What this run says of a against b, where means over blocks that only one of them has may say otherwise."""
+        judged = judge(
+            self.interval,
+            self.p_adjusted,
+            higher_is_better=self.higher_is_better,
+            blocks=self.interval.n,
+        )
+        return judged.verdict
 
 
 def pairwise(
@@ -230,16 +236,9 @@ def pairwise(
     data = [cells.pairs(question) for question in asked]
     adjusted = holm([each.interval.p_value for each in data])
     return {
-        pair: Pair(*pair, *each.levels, each.interval, p)
+        pair: Pair(*pair, *each.levels, each.interval, p, METRICS[metric].higher_is_better)
         for pair, each, p in zip(pairs, data, adjusted, strict=True)
     }
-
-
-def separable(
-    cells: Cells, mix: str, metric: str, modes: Sequence[str], job: str = ""
-) -> dict[frozenset[str], bool]:
-    """Tell for each pair of modes whether this run can tell them apart."""
-    return {frozenset(pair): found.apart for pair, found in pairwise(cells, mix, metric, modes, job).items()}
 
 
 def _questions(plan: Plan, units: dict[str, str]) -> Iterator[Question]:

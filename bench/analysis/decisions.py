@@ -8,7 +8,7 @@ from bench.analysis.contrasts import Cells, Pair, pairwise
 from bench.analysis.metrics import ENERGY, ISOLATION, JAIN, STP, TAIL, Metric
 from bench.plan.model import Mix, Plan
 from bench.stats.interval import Interval, geometric_mean_interval
-from bench.stats.verdict import MAX_FAILURE_SHARE
+from bench.stats.verdict import MAX_FAILURE_SHARE, Verdict
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _decide(plan: Plan, cells: Cells, mix: Mix, concern: Concern) -> Decision:
     return Decision(
         mix=mix.name,
         concern=concern,
-        leaders=(best, *(mode for mode, pair in own.items() if not _ahead(pair, concern.metric))),
+        leaders=(best, *(mode for mode, pair in own.items() if pair.verdict is not Verdict.BETTER)),
         candidates=len(ranked),
         value=values[best],
         lead=own[rest[0]] if rest else None,
@@ -93,11 +93,6 @@ def _decide(plan: Plan, cells: Cells, mix: Mix, concern: Concern) -> Decision:
         barred=barred,
         missing=missing,
     )
-
-
-def _ahead(pair: Pair, metric: Metric) -> bool:
-    """Whether the first of a pair is better for sure, in the blocks in which both are there."""
-    return pair.apart and ((pair.interval.ratio or 1) > 1) == metric.higher_is_better
 
 
 def _doubt(pair: Pair) -> float:
