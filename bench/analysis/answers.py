@@ -135,7 +135,9 @@ def _rivals(findings: Findings, mix: Mix, best: Contrast, others: Sequence[Contr
     modes = [best.mode, *(row.mode for row in others)]
     pairs = pairwise(findings.cells, mix.name, best.metric, modes, best.job)
     verdicts = {row.mode: pairs[best.mode, row.mode].verdict for row in others}
-    ahead, behind = ([row for row in others if verdicts[row.mode] is each] for each in (Verdict.WORSE, Verdict.BETTER))
+    ahead, behind = (
+        [row for row in others if verdicts[row.mode] is each] for each in (Verdict.WORSE, Verdict.BETTER)
+    )
     level = [row for row in others if row not in ahead and row not in behind]
     told = [f"it is behind {_named(ahead)} in the blocks that both have"] if ahead else []
     told += [f"{_named(level)} cannot be told apart from it"] if level else []

@@ -217,7 +217,7 @@ class Pair:
 
     @property
     def verdict(self) -> Verdict:
-        """What this run says of a against b, where means over blocks that only one of them has may say otherwise."""
+        """What this run says of a against b; means over blocks that only one of them has may say otherwise."""
         judged = judge(
             self.interval,
             self.p_adjusted,

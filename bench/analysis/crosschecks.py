@@ -34,11 +34,12 @@ class CrossCheck:
 
 
 def crosschecks(plan: Plan, cells: Cells) -> tuple[CrossCheck, ...]:
-    """Return one for each contrast of the primary family that has blocks, in plan order."""
-    asked = [(question, pairs) for question, pairs in primary_data(plan, cells) if pairs.values]
+    """Return one for each contrast of the primary family that has blocks; the others keep their seats."""
+    asked = primary_data(plan, cells)
     flips = holm([sign_flip_p(pairs.values, pairs.baseline) for _, pairs in asked])
     ranks = holm([signed_rank_p(pairs.values, pairs.baseline) for _, pairs in asked])
-    return tuple(_check(*each, flip, rank) for each, flip, rank in zip(asked, flips, ranks, strict=True))
+    found = zip(asked, flips, ranks, strict=True)
+    return tuple(_check(*each, flip, rank) for each, flip, rank in found if each[1].values)
 
 
 def _check(asked: Question, pairs: Pairs, flip: float | None, rank: float | None) -> CrossCheck:

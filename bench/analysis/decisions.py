@@ -68,8 +68,9 @@ def decisions(plan: Plan, cells: Cells) -> tuple[Decision, ...]:
 def _decide(plan: Plan, cells: Cells, mix: Mix, concern: Concern) -> Decision:
     metric = concern.metric.name
     modes = [mode.label for mode in plan.sharing_modes]
-    barred = tuple(mode for mode in modes if _fails_too_often(cells, mode, mix))
-    asked = [EXCLUSIVE] * concern.turns + [mode for mode in modes if mode not in barred]
+    candidates = [EXCLUSIVE] * concern.turns + modes
+    barred = tuple(mode for mode in candidates if _fails_too_often(cells, mode, mix))
+    asked = [mode for mode in candidates if mode not in barred]
     values = {mode: _mean(cells, mix, metric, mode) for mode in asked}
     known = {mode: value.value for mode, value in values.items() if value.value is not None}
     missing = tuple(mode for mode in asked if mode not in known)
