@@ -25,12 +25,15 @@ from bench.stats.bootstrap import (
     two_level_ratio,
 )
 from bench.stats.changepoint import Behaviour
+from bench.stats.colocation import antt, jain, smallest_progress, stp
 from bench.stats.equivalence import Equivalence, Reproduction, tost_paired, tost_published, tost_unpaired
-from bench.stats.interval import Interval, geometric_mean_interval, mean_interval
+from bench.stats.interval import Interval, geometric_mean_interval, mean_interval, t_quantile
 from bench.stats.multiplicity import holm
 from bench.stats.planning import next_look, stein_interval, stein_plan
+from bench.stats.quantile import nearest_rank
 from bench.stats.ranks import a12, hodges_lehmann_ratio
 from bench.stats.ratio import RatioInterval, paired_log_ratio
+from bench.stats.scaling import usl_fit
 from bench.stats.steady_state import judge_window
 from bench.stats.unpaired import fieller_ratio, welch_log_ratio
 from bench.stats.verdict import Verdict, judge
@@ -49,6 +52,16 @@ MARGIN = 0.05
 NOISE = 0.02
 """Standard deviation of one unit of a window, relative to its duration."""
 WINDOWS = (100, 500)
+MIX_SPREAD = 0.02
+"""Standard deviation of the logarithm of a job's rate between trials of a mix."""
+FASTER, SLOWER = (0.6, 0.75), (0.5, 0.7)
+"""True progress of two jobs in two modes."""
+POWERS_W = (300.0, 280.0)
+"""True power of the device in the same two modes."""
+STEPS, STEP_SPREAD = 1_000, 0.05
+REQUESTS, ATTAINED = 1_000, 0.99
+CLIENTS = np.array([1, 2, 3, 4, 6, 8])
+CONTENTION, COHERENCY = 0.05, 0.01
 
 Array = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], bool]
@@ -166,6 +179,121 @@ def nested(rng: np.random.Generator, n: int) -> tuple[Array, Array]:
     """Return two arms with ten units a trial, a row each."""
     a, b = (arm[:, None] * np.exp(rng.normal(0, SPREAD / 2, (n, 10))) for arm in unpaired(rng, n))
     return a, b
+
+
+Metric = Callable[[Array], float | None]
+
+
+def progress(rng: np.random.Generator, n: int, *modes: tuple[float, ...]) -> list[Array]:
+    """Return the progress of the jobs of a mix in each mode, a row a block; its modes share the solo trials."""
+    jobs = len(modes[0])
+    alone = np.exp(rng.normal(0, MIX_SPREAD, (n, jobs)))
+    return [np.array(true) * np.exp(rng.normal(0, MIX_SPREAD, (n, jobs))) / alone for true in modes]
+
+
+def by_block(metric: Metric, blocks: Array) -> Array:
+    """Return a metric of the progress of a mix, block by block."""
+    return np.array([metric(jobs) for jobs in blocks], dtype=np.float64)
+
+
+def between(metric: Metric) -> Draw:
+    """Return a draw that tells whether the ratio of a metric in two modes is in its interval."""
+    truth = float(by_block(metric, np.array([FASTER]))[0] / by_block(metric, np.array([SLOWER]))[0])
+
+    def draw(rng: np.random.Generator, n: int) -> bool:
+        ours, theirs = (by_block(metric, blocks) for blocks in progress(rng, n, FASTER, SLOWER))
+        return covers(paired_log_ratio(ours, theirs), truth)
+
+    return draw
+
+
+def against_turns(rng: np.random.Generator, n: int) -> bool:
+    """Hold STP against that of taking turns, which has no error."""
+    (blocks,) = progress(rng, n, FASTER)
+    return covers(paired_log_ratio(by_block(stp, blocks), np.ones(n)), stp(FASTER))
+
+
+def energy(rng: np.random.Generator, n: int) -> bool:
+    """Hold two modes against each other by power over STP."""
+    used = [
+        power_w * np.exp(rng.normal(0, MIX_SPREAD, n)) / by_block(stp, blocks)
+        for power_w, blocks in zip(POWERS_W, progress(rng, n, FASTER, SLOWER), strict=True)
+    ]
+    truth = POWERS_W[0] / POWERS_W[1] * stp(SLOWER) / stp(FASTER)
+    return covers(paired_log_ratio(*used), truth)
+
+
+def p99_of_steps(rng: np.random.Generator, n: int) -> bool:
+    """Draw for a p99 over trials: that of the steps which no trial has all of."""
+    steps = np.exp(rng.normal(0, MIX_SPREAD, (n, 1)) + rng.normal(0, STEP_SPREAD, (n, STEPS)))
+    interval = geometric_mean_interval([nearest_rank(trial, 0.99) for trial in steps])
+    return covers(interval, math.exp(STEP_SPREAD * float(stats.norm.ppf(0.99))))
+
+
+def attainment(rng: np.random.Generator, n: int) -> bool:
+    """Draw for a share of requests: misses vary between trials by half, beyond those that chance gives."""
+    misses = (1 - ATTAINED) * np.exp(rng.normal(-(0.5**2) / 2, 0.5, n))
+    return covers(mean_interval(rng.binomial(REQUESTS, 1 - misses) / REQUESTS), ATTAINED)
+
+
+def scaled(rng: np.random.Generator, n: int, beta: float) -> tuple[Array, Array]:
+    """Return numbers of clients and their throughput, by blocks that share their luck."""
+    law = CLIENTS / (1 + CONTENTION * (CLIENTS - 1) + beta * CLIENTS * (CLIENTS - 1))
+    luck = rng.normal(0, MIX_SPREAD, (n, 1)) + rng.normal(0, MIX_SPREAD, (n, len(CLIENTS)))
+    return np.tile(CLIENTS, n).astype(np.float64), (law * np.exp(luck)).ravel()
+
+
+def contention(rng: np.random.Generator, n: int) -> bool:
+    """Tell whether contention is within its standard errors, as far as a t interval reaches."""
+    fit = usl_fit(*scaled(rng, n, COHERENCY))
+    reach = t_quantile(n * len(CLIENTS) - 3, 0.95)
+    return fit is not None and abs(fit.alpha - CONTENTION) <= reach * fit.alpha_error
+
+
+def false_peak(rng: np.random.Generator, n: int) -> bool:
+    """Tell whether a number of clients is called the best where more are always better."""
+    fit = usl_fit(*scaled(rng, n, 0.0))
+    return fit is not None and fit.peak_clients is not None
+
+
+def of_mixes() -> Iterator[Check]:
+    """Return coverage checks of what reports print of mixes, users and numbers of clients."""
+    found: list[tuple[str, Draw, int]] = [
+        ("STP against taking turns", against_turns, 2_000),
+        ("ANTT of two modes", between(antt), 2_000),
+        ("smallest progress of two modes", between(smallest_progress), 2_000),
+        ("Jain of two modes", between(jain), 2_000),
+        ("energy of two modes", energy, 2_000),
+        (f"p99 of {STEPS:,} steps, over trials", p99_of_steps, 2_000),
+        (f"attainment of {100 * ATTAINED:g} %, over trials", attainment, 4_000),
+        ("USL's contention, by its standard error", contention, 400),
+    ]
+    advice = {
+        p99_of_steps: "the p99 of so few steps is a little low; hold modes with as many steps against each other",
+        attainment: "near 100 % an interval is too short after a lucky run; hold goodputs against each other",
+    }
+    for promise, draw, sims in found:
+        yield from (Check(promise, f"{n}", 0.95, "two-sided", draw, n, sims, advice.get(draw, "")) for n in TRIALS)
+    alone = "noise alone takes the worst of many jobs below 1; hold modes against each other"
+    for jobs in (2, 7):
+        for rival in ("taking turns", "its equal"):
+            name = f"called less isolating, {jobs} undisturbed jobs against {rival}"
+            less = isolation_claim(jobs, turns=rival == "taking turns")
+            yield from (Check(name, f"{n}", 0.05, "greater", less, n, 2_000, alone) for n in TRIALS)
+    for n in TRIALS:
+        yield Check("a best number of clients where there is none", f"{n}", 0.05, "greater", false_peak, n, 400)
+
+
+def isolation_claim(jobs: int, turns: bool) -> Draw:
+    """Return a draw that tells whether a mode that disturbs no job is called worse by the job that fares worst."""
+
+    def draw(rng: np.random.Generator, n: int) -> bool:
+        alike = [by_block(smallest_progress, blocks) for blocks in progress(rng, n, *[(1.0,) * jobs] * 2)]
+        found = paired_log_ratio(alike[0], np.ones(n) if turns else alike[1])
+        verdict = judge(found, found.p_value, higher_is_better=True, blocks=n).verdict
+        return verdict in ({Verdict.WORSE} if turns else {Verdict.BETTER, Verdict.WORSE})
+
+    return draw
 
 
 def planning() -> Iterator[Check]:
@@ -318,7 +446,7 @@ def detected(series: Series, classes: set[Behaviour]) -> Draw:
 
 def checks() -> list[Check]:
     """Return every promise of the published table."""
-    return [*coverage(), *planning(), *decisions(), *detector()]
+    return [*coverage(), *of_mixes(), *planning(), *decisions(), *detector()]
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -343,7 +471,8 @@ def table(outcomes: list[Outcome]) -> str:
 HEAD = f"""# Do the statistics keep what they promise?
 
 Written by `python benchmarks/calibrate_statistics.py`; a smaller version runs with the tests. Trials are
-log-normal with a spread of {100 * SPREAD:g} %, and the true ratio is {RATIO}; windows have
+log-normal with a spread of {100 * SPREAD:g} %, and the true ratio is {RATIO}; rates of mixes, alone and side by
+side, spread by {100 * MIX_SPREAD:g} %; windows have
 {100 * NOISE:g} % noise; bootstraps take {RESAMPLES} resamples. Seeds were fixed beforehand ({SEED}). A promise is
 kept when an exact binomial test at {100 * LEVEL:g} % does not reject the nominal rate. What is not kept stands
 here with the advice that follows.

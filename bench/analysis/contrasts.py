@@ -19,7 +19,7 @@ from bench.stats.equivalence import ALPHA, TAIL_MARGIN, THROUGHPUT_MARGIN, Repro
 from bench.stats.interval import geometric_mean_interval
 from bench.stats.multiplicity import benjamini_hochberg, holm
 from bench.stats.ratio import RatioInterval, paired_log_ratio, two_stage_log_ratio
-from bench.stats.verdict import Verdict, judge
+from bench.stats.verdict import Judgement, Verdict, judge
 from bench.store.record import Status, TrialRecord
 
 PRIMARY, EXPLORATORY, CONTROL = "primary", "exploratory", "control"
@@ -32,6 +32,7 @@ SAME = {
     Reproduction.INCONCLUSIVE: "not shown",
 }
 """What an equivalence test says of two modes."""
+NOISE = "noise alone makes the worst job worse than in turns; it is called worse only beyond the margin"
 
 
 @dataclass(frozen=True)
@@ -290,6 +291,8 @@ def compared(
         failures=sum(failed.values()),
         baseline_failures=sum(baseline_failed.values()),
     )
+    same = _sameness(judgement, pairs, margin, adjusted_p)
+    judgement = _beyond_noise(question, judgement, same)
     return Contrast(
         mix=question.mix,
         metric=question.metric.name,
@@ -314,10 +317,20 @@ def compared(
         n_attempted=attempted,
         verdict=judgement.verdict.value,
         reason="; ".join(filter(None, (judgement.reason, pairs.reason))) or None,
-        equivalence=SAME[
-            Reproduction.INCONCLUSIVE
-            if judgement.verdict is Verdict.NOT_ENOUGH_DATA
-            else verdict_of(pairs.at(1 - 2 * ALPHA), margin, adjusted_p)
-        ],
+        equivalence=SAME[same],
         margin=margin,
     )
+
+
+def _sameness(judgement: Judgement, pairs: Pairs, margin: float, adjusted_p: float | None) -> Reproduction:
+    if judgement.verdict is Verdict.NOT_ENOUGH_DATA:
+        return Reproduction.INCONCLUSIVE
+    return verdict_of(pairs.at(1 - 2 * ALPHA), margin, adjusted_p)
+
+
+def _beyond_noise(question: Question, judgement: Judgement, same: Reproduction) -> Judgement:
+    """Take back a "worse" that noise alone would bring about, unless it goes beyond the margin."""
+    derived = question.baseline == EXCLUSIVE and question.metric.noise_worsens
+    if not derived or judgement.verdict is not Verdict.WORSE or same is Reproduction.NOT_REPRODUCED:
+        return judgement
+    return Judgement(Verdict.NO_DIFFERENCE_SHOWN, NOISE)

@@ -15,6 +15,8 @@ class Metric:
     per_job: bool = False
     may_be_zero: bool = False
     """Zero is an honest value: its level is an arithmetic mean, and no ratio is made of it."""
+    noise_worsens: bool = False
+    """It is of the worst job, so noise alone makes it worse than that of taking turns, which has no error."""
 
     @property
     def better(self) -> str:
@@ -24,11 +26,11 @@ class Metric:
 
 STP = Metric("stp", "STP", "", True)
 ANTT = Metric("antt", "ANTT", "", False)
-SMALLEST = Metric("smallest_progress", "smallest progress", "", True)
-JAIN = Metric("jain", "Jain", "", True)
+SMALLEST = Metric("smallest_progress", "smallest progress", "", True, noise_worsens=True)
+JAIN = Metric("jain", "Jain", "", True, noise_worsens=True)
 ENERGY = Metric("energy_per_solo_second", "energy per solo second", "J", False)
-TAIL = Metric("tail_inflation", "worst p99 inflation", "", False)
-ISOLATION = Metric("isolation", "smallest isolation", "", True)
+TAIL = Metric("tail_inflation", "worst p99 inflation", "", False, noise_worsens=True)
+ISOLATION = Metric("isolation", "smallest isolation", "", True, noise_worsens=True)
 RATE = Metric("rate", "throughput", "items/s", True, per_job=True)
 LATENCY_P50 = Metric("latency_p50", "median step latency", "s", False, per_job=True)
 LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True)
