@@ -4,13 +4,14 @@ import csv
 from pathlib import Path
 
 import pytest
-from synthetic import DEVICE, PLAN, Recipe, make_run, usual_rate
+from synthetic import DEVICE, PLAN, Fate, Recipe, make_run, usual_rate
 
 from bench.analysis.repeated import Repetition, repetition
 from bench.analysis.summary import analyse
 from bench.cli import main
 from bench.errors import SetupError
 from bench.plan.schedule import Role, Trial
+from bench.store.record import Status
 
 
 def faster(factor: float, mode: str = "mps"):
@@ -61,6 +62,17 @@ def test_every_field_that_differs_is_named(tmp_path: Path) -> None:
         "device.uuid": ("GPU-simulated", "GPU-2"),
         "plan.blocks": ("6", "7"),
     }
+
+
+def test_failures_of_one_run_alone_stand_beside_what_the_others_reproduce(tmp_path: Path) -> None:
+    def crashing(trial: Trial) -> Fate:
+        lost = trial.mode.mode == "mps" and trial.role is Role.MIX and trial.block > 2
+        return (Status.FAILED, "crashed") if lost else (Status.OK, None)
+
+    found = hold(tmp_path, Recipe(), Recipe(status=crashing))
+    assert [(each.field, each.a, each.b) for each in found.differences] == [
+        ("failures.pair.mps", "none", "4 of 6")
+    ]
 
 
 def test_what_is_one_by_definition_is_no_repeat(tmp_path: Path) -> None:
