@@ -37,6 +37,8 @@ class Findings:
     contrasts: Sequence[Contrast]
     records: Sequence[TrialRecord]
     simulated: bool
+    first_times: Sequence[TrialRecord] = ()
+    """Trials of blocks that were measured once more, which are in no number."""
 
     def against_turns(self, mix: Mix, metric: str, job: str = "") -> list[Contrast]:
         """Return the contrasts of each sharing mode with taking turns, best first, unmeasured last."""
@@ -162,7 +164,11 @@ def _certainty(row: Contrast) -> str:
 
 
 def _companions(findings: Findings, mix: Mix, mode: str) -> Iterator[str]:
-    """STP never stands alone: say what the winning mode costs the jobs."""
+    """STP never stands alone: say what the winning mode costs the jobs, and whether it starves one."""
+    blocks = findings.cells.of(mode, mix.name).values()
+    starved = sum(cell.reading(SMALLEST.name).value == 0 for cell in blocks)
+    if starved:
+        yield f"but a job starved in {starved} of {len(blocks)} blocks, which throughput does not show"
     told = {
         ANTT: "its jobs take {} times as long as alone (ANTT)",
         SMALLEST: "its slowest job keeps {} of its solo speed",
@@ -186,6 +192,10 @@ def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
         if failed:
             cannot = ", so it cannot win" if len(failed) > MAX_FAILURE_SHARE * len(tried) else ""
             yield f"{mode} fails {len(failed)} of {len(tried)} blocks{cannot} ({_short(failed[0].reason)})"
+        first = [r for r in findings.first_times if (r.role, r.mode_label, r.mix) == (Role.MIX, mode, mix.name)]
+        lost = [record for record in first if record.status is Status.FAILED]
+        if lost:
+            yield f"{mode} failed {len(lost)} blocks that were then measured once more ({_short(lost[0].reason)})"
         invalid = [record for record in tried if record.status is Status.INVALID]
         if invalid:
             yield f"{mode} is invalid in {len(invalid)} of {len(tried)} blocks ({_short(invalid[0].reason)})"

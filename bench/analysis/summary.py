@@ -118,7 +118,8 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
     told, compared = levels(plan, cells, units), contrasts(plan, cells, units)
     if any(each.flags for each in counting) or any(trial.flags for trial in counted):
         compared += _without_flagged(plan, counting, counted, units, pilot_blocks)
-    findings = Findings(plan, cells, compared, counting, record.simulated)
+    first_times = [each for each in records if not is_counted(each, repeats)]
+    findings = Findings(plan, cells, compared, counting, record.simulated, first_times)
     comparison = Comparison(
         run=record,
         plan=plan,
