@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.cells import Cells
 from bench.analysis.colocation import EXCLUSIVE
-from bench.analysis.contrasts import ALL_TRIALS, Cells, Contrast, separable
+from bench.analysis.contrasts import ALL_TRIALS, Contrast
 from bench.analysis.metrics import ANTT, GOODPUT, METRICS, SMALLEST, TAIL
+from bench.analysis.pairwise import pairwise
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
 from bench.stats.rounding import bare, with_limits
@@ -37,6 +39,8 @@ class Findings:
     contrasts: Sequence[Contrast]
     records: Sequence[TrialRecord]
     simulated: bool
+    first_times: Sequence[TrialRecord] = ()
+    """Trials of blocks that were measured once more, which are in no number."""
 
     def against_turns(self, mix: Mix, metric: str, job: str = "") -> list[Contrast]:
         """Return the contrasts of each sharing mode with taking turns, best first, unmeasured last."""
@@ -78,13 +82,11 @@ def _goodput_claim(findings: Findings, mix: Mix, job: str) -> str:
         known = [row.reason for row in findings.against_turns(mix, GOODPUT.name, job) if row.reason]
         return f"the goodput of {job} is not known ({known[0] if known else 'not measured'})"
     best, *others = usable
-    apart = separable(findings.cells, mix.name, GOODPUT.name, [row.mode for row in usable], job)
-    rivals = [row for row in others if not apart[frozenset((best.mode, row.mode))]]
+    rivals = _rivals(findings, mix, best, others)
     so_far = "so far " if best.verdict == Verdict.NOT_ENOUGH_DATA else ""
     parts = [f"{so_far}the users of {job} get most answers within the SLO from {best.mode}: {_kept(best)}"]
     if rivals:
-        named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
-        parts.append(f"{named} cannot be told apart from it, so the winner is undecided")
+        parts.append(rivals)
     elif others:
         parts.append(f"ahead of every other mode (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
     return ", ".join([*parts, *_inflation(findings, mix, best.mode)])
@@ -135,16 +137,32 @@ def _nearest(rows: Sequence[Contrast]) -> str:
 
 def _win(findings: Findings, mix: Mix, winner: Contrast, rows: Sequence[Contrast]) -> str:
     others = [row for row in rows if row.mode != winner.mode and not _barred(row)]
-    apart = separable(findings.cells, mix.name, winner.metric, [winner.mode, *(row.mode for row in others)])
-    rivals = [row for row in others if not apart[frozenset((winner.mode, row.mode))]]
+    rivals = _rivals(findings, mix, winner, others)
     parts = [_effect(winner)]
     if rivals:
-        named = _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rivals)
-        parts.append(f"{named} cannot be told apart from it, so the winner is undecided")
+        parts.append(f"the winner is undecided, since {rivals}")
     elif others:
         field = "every other mode" if len(others) == len(rows) - 1 else "every mode that fails less often"
         parts.append(f"it is ahead of {field} (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
     return "; ".join([*parts, *_companions(findings, mix, winner.mode)])
+
+
+def _rivals(findings: Findings, mix: Mix, best: Contrast, others: Sequence[Contrast]) -> str:
+    """Name those that were not shown to be behind, in the blocks that both have; empty where all were."""
+    modes = [best.mode, *(row.mode for row in others)]
+    pairs = pairwise(findings.cells, mix.name, best.metric, modes, best.job)
+    verdicts = {row.mode: pairs[best.mode, row.mode].verdict for row in others}
+    ahead, behind = (
+        [row for row in others if verdicts[row.mode] is each] for each in (Verdict.WORSE, Verdict.BETTER)
+    )
+    level = [row for row in others if row not in ahead and row not in behind]
+    told = [f"it is behind {_named(ahead)} in the blocks that both have"] if ahead else []
+    told += [f"{_named(level)} cannot be told apart from it"] if level else []
+    return ", and ".join(told)
+
+
+def _named(rows: Iterable[Contrast]) -> str:
+    return _list(f"{row.mode} ({bare(row.ratio or 0)})" for row in rows)
 
 
 def _effect(row: Contrast, subject: str = "") -> str:
@@ -161,7 +179,11 @@ def _certainty(row: Contrast) -> str:
 
 
 def _companions(findings: Findings, mix: Mix, mode: str) -> Iterator[str]:
-    """STP never stands alone: say what the winning mode costs the jobs."""
+    """STP never stands alone: say what the winning mode costs the jobs, and whether it starves one."""
+    blocks = findings.cells.of(mode, mix.name).values()
+    starved = sum(cell.reading(SMALLEST.name).value == 0 for cell in blocks)
+    if starved:
+        yield f"but a job starved in {starved} of {len(blocks)} blocks, which throughput does not show"
     told = {
         ANTT: "jobs take {} times as long as alone (ANTT)",
         SMALLEST: "the slowest job keeps {} of its solo speed",
@@ -188,6 +210,11 @@ def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
         if failed:
             cannot = ", so it cannot win" if len(failed) > MAX_FAILURE_SHARE * len(tried) else ""
             yield f"{mode} fails {_of_blocks(failed, tried)}{cannot} ({_short(failed[0].reason)})"
+        first = [r for r in findings.first_times if (r.role, r.mode_label, r.mix) == (Role.MIX, mode, mix.name)]
+        lost = [record for record in first if record.status is Status.FAILED]
+        if lost:
+            blocks = f"{len(lost)} block{'s' * (len(lost) != 1)}"
+            yield f"{mode} failed {blocks}, measured once more since ({_short(lost[0].reason)})"
         invalid = [record for record in tried if record.status is Status.INVALID]
         if invalid:
             yield f"{mode} is invalid in {_of_blocks(invalid, tried)} ({_short(invalid[0].reason)})"

@@ -8,8 +8,9 @@ largest demand counts for every mode alike, up to the cap. Only spreads are look
 import math
 from collections.abc import Sequence
 
+from bench.analysis.cells import Cells, Pairs, Question
 from bench.analysis.colocation import block_cells
-from bench.analysis.contrasts import Cells, Pairs, Question, primary_data
+from bench.analysis.contrasts import primary_data
 from bench.analysis.steadiness import is_counted
 from bench.analysis.summary import measures, plan_of
 from bench.analysis.trials import TrialMeasure

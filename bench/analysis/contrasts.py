@@ -5,25 +5,17 @@ baseline mode, in the goodput of each job that serves users and in the plan's pr
 all of it. Everything else is exploratory (BH).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from math import isfinite
 
-from bench.analysis.colocation import EXCLUSIVE, BlockCell
-from bench.analysis.metrics import GOODPUT, JOB_METRICS, METRICS, MIX_METRICS, TAIL, TAILS, Metric, unit_of
-from bench.analysis.reading import first_reason
+from bench.analysis.cells import EXPLORATORY, PRIMARY, Cells, Pairs, Question
+from bench.analysis.colocation import EXCLUSIVE
+from bench.analysis.metrics import GOODPUT, JOB_METRICS, MIX_METRICS, TAIL, unit_of
 from bench.plan.model import Mix, Plan
-from bench.plan.schedule import Role
-from bench.stats.equivalence import ALPHA, TAIL_MARGIN, THROUGHPUT_MARGIN, Reproduction, verdict_of
-from bench.stats.interval import geometric_mean_interval
+from bench.stats.equivalence import Reproduction
 from bench.stats.multiplicity import benjamini_hochberg, holm
-from bench.stats.ratio import RatioInterval, paired_log_ratio, two_stage_log_ratio
-from bench.stats.verdict import MIN_BLOCKS, Verdict, judge
-from bench.store.record import Status, TrialRecord
+from bench.stats.verdict import Judgement, Verdict, judge
 
-PRIMARY, EXPLORATORY, CONTROL = "primary", "exploratory", "control"
-AGAIN, SLOWED = "(A/A)", f"{EXCLUSIVE} (slowed)"
 ALL_TRIALS, UNFLAGGED = "all", "unflagged"
 SAME = {
     Reproduction.REPRODUCED: "the same",
@@ -32,6 +24,7 @@ SAME = {
     Reproduction.INCONCLUSIVE: "not shown",
 }
 """What an equivalence test says of two modes."""
+NOISE = "noise alone makes the worst job worse than in turns; it is called worse only beyond the margin"
 
 
 @dataclass(frozen=True)
@@ -71,121 +64,6 @@ class Contrast:
     margin: float | None = None
 
 
-@dataclass(frozen=True)
-class Question:
-    """What a contrast asks, before the data are looked at."""
-
-    mix: str
-    metric: Metric
-    job: str
-    mode: str
-    baseline: str
-    unit: str
-    family: str
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """A question's data: the values of both sides in the blocks in which both are there."""
-
-    values: list[float]
-    baseline: list[float]
-    reason: str | None
-    pilot: int | None = None
-    """How many of them, the first ones, are of the pilot that chose the number of blocks; None without one."""
-
-    @cached_property
-    def interval(self) -> RatioInterval:
-        """Mode over baseline; against a derived arm this is the one-sample interval against its constant."""
-        return self.at(0.95)
-
-    def at(self, confidence: float) -> RatioInterval:
-        """Return the interval of mode over baseline at another confidence."""
-        if self.pilot is not None:
-            return two_stage_log_ratio(self.values, self.baseline, self.pilot, confidence)
-        return paired_log_ratio(self.values, self.baseline, confidence)
-
-    @property
-    def levels(self) -> tuple[float | None, float | None]:
-        """Geometric means of both sides."""
-        return geometric_mean_interval(self.values).value, geometric_mean_interval(self.baseline).value
-
-
-def arm_of(record: TrialRecord) -> str:
-    """Return the side of a comparison that a trial is on: its mode, but for jobs alone and for controls."""
-    match record.role:
-        case Role.SOLO:  # as-found runs its own solo trials
-            return EXCLUSIVE
-        case Role.SLOWED:
-            return SLOWED
-        case Role.REPEAT:
-            return f"{record.mode_label} {AGAIN}"
-        case _:
-            return record.mode_label
-
-
-class Cells:
-    """All cells of a run by mode, mix and block, with the failures that left gaps among them.
-
-    `pilot_blocks` is how many blocks chose the number of all; None where that number was fixed beforehand.
-    """
-
-    def __init__(
-        self, cells: Iterable[BlockCell], records: Iterable[TrialRecord], pilot_blocks: int | None = None
-    ) -> None:
-        self._pilot_blocks = pilot_blocks
-        self._cells: dict[tuple[str, str], dict[int, BlockCell]] = {}
-        for cell in sorted(cells, key=lambda cell: cell.block):
-            self._cells.setdefault((cell.mode, cell.mix), {})[cell.block] = cell
-        self._attempts: dict[tuple[str, str], dict[int, bool]] = {}
-        self._skipped: set[tuple[str, str]] = set()
-        for record in records:
-            mode = arm_of(record)
-            if record.status is Status.SKIPPED:
-                self._skipped.add((mode, record.mix))
-            elif record.role is not Role.SHARE:
-                failed = self._attempts.setdefault((mode, record.mix), {})
-                failed[record.block] = record.status is Status.FAILED
-
-    def attempts(self, mode: str, mix: Mix) -> dict[int, bool]:
-        """Return the blocks in which a cell was attempted, and whether it failed there."""
-        if mode != EXCLUSIVE:
-            return self._attempts.get((mode, mix.name), {})
-        failed: dict[int, bool] = {}
-        for job in dict.fromkeys(job.label for job in mix.jobs):
-            for block, its_own in self._attempts.get((EXCLUSIVE, job), {}).items():
-                failed[block] = failed.get(block, False) or its_own
-        return failed
-
-    def of(self, mode: str, mix: str) -> Mapping[int, BlockCell]:
-        """Return the measured (or derived) cells of one mode and mix by block, in order."""
-        return self._cells.get((mode, mix), {})
-
-    def pairs(self, question: Question) -> Pairs:
-        """Pair the two sides of a question block by block; a starved job forbids the ratio, visibly."""
-        sides = [
-            {
-                block: cell.reading(question.metric.name, question.job)
-                for block, cell in self.of(mode, question.mix).items()
-            }
-            for mode in (question.mode, question.baseline)
-        ]
-        both = {block: (sides[0][block], sides[1][block]) for block in sides[0] if block in sides[1]}
-        told = {block: (a.value, b.value) for block, (a, b) in both.items()}
-        known = {block: (a, b) for block, (a, b) in told.items() if a is not None and b is not None}
-        unbounded = sum(not all(isfinite(x) and x > 0 for x in pair) for pair in known.values())
-        if unbounded:
-            return Pairs([], [], f"a job starved in {unbounded} of {len(known)} blocks, so no ratio is finite")
-        skipped = (question.mode, question.mix) in self._skipped and not sides[0]
-        reason = (
-            f"{question.mode} was skipped"
-            if skipped
-            else first_reason(each for pair in both.values() for each in pair)
-        )
-        pilot = None if self._pilot_blocks is None else sum(block <= self._pilot_blocks for block in known)
-        return Pairs([a for a, _ in known.values()], [b for _, b in known.values()], reason, pilot)
-
-
 def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL_TRIALS) -> tuple[Contrast, ...]:
     """Return all contrasts of a plan: primary family first, in plan order."""
     answered: list[Contrast] = []
@@ -198,62 +76,6 @@ def contrasts(plan: Plan, cells: Cells, units: dict[str, str], trials: str = ALL
 def primary_data(plan: Plan, cells: Cells) -> list[tuple[Question, Pairs]]:
     """Return the questions of the primary family, each with its data."""
     return [(asked, cells.pairs(asked)) for asked in _questions(plan, {}) if asked.family == PRIMARY]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two modes held against each other over the blocks in which both are there; `interval` is a over b.
-
-    `value` is what a has, `baseline_value` what b has: geometric means over these blocks.
-    """
-
-    a: str
-    b: str
-    value: float | None
-    baseline_value: float | None
-    interval: RatioInterval
-    p_adjusted: float | None
-    sameness: Reproduction
-    """Two one-sided tests: whether the two are the same within the margin of the metric."""
-
-    @property
-    def apart(self) -> bool:
-        """Whether this run can tell the two apart."""
-        judged = judge(self.interval, self.p_adjusted, higher_is_better=True, blocks=self.interval.n)
-        return judged.verdict in (Verdict.BETTER, Verdict.WORSE)
-
-
-def pairwise(
-    cells: Cells, mix: str, metric: str, modes: Sequence[str], job: str = ""
-) -> dict[tuple[str, str], Pair]:
-    """Return each pair of modes, in the order given: Holm over all of them, exploratory."""
-    pairs = [(a, b) for index, a in enumerate(modes) for b in modes[index + 1 :]]
-    asked = [Question(mix, METRICS[metric], job, *pair, "", EXPLORATORY) for pair in pairs]
-    data = [cells.pairs(question) for question in asked]
-    adjusted = holm([each.interval.p_value for each in data])
-    return {
-        pair: Pair(*pair, *each.levels, each.interval, p, _sameness(each, METRICS[metric], p))
-        for pair, each, p in zip(pairs, data, adjusted, strict=True)
-    }
-
-
-def margin_of(metric: Metric) -> float:
-    """Return how far from 1 a ratio of this metric may be and still be called the same."""
-    return TAIL_MARGIN if metric.name in TAILS else THROUGHPUT_MARGIN
-
-
-def _sameness(pairs: Pairs, metric: Metric, p_adjusted: float | None) -> Reproduction:
-    """Test whether both sides are the same within the metric's margin; too few blocks show nothing."""
-    if pairs.interval.n < MIN_BLOCKS:
-        return Reproduction.INCONCLUSIVE
-    return verdict_of(pairs.at(1 - 2 * ALPHA), margin_of(metric), p_adjusted)
-
-
-def separable(
-    cells: Cells, mix: str, metric: str, modes: Sequence[str], job: str = ""
-) -> dict[frozenset[str], bool]:
-    """Tell for each pair of modes whether this run can tell them apart."""
-    return {frozenset(pair): found.apart for pair, found in pairwise(cells, mix, metric, modes, job).items()}
 
 
 def _questions(plan: Plan, units: dict[str, str]) -> Iterator[Question]:
@@ -304,6 +126,8 @@ def compared(
         failures=sum(failed.values()),
         baseline_failures=sum(baseline_failed.values()),
     )
+    same = pairs.sameness(question.metric.margin, adjusted_p)
+    judgement = _beyond_noise(question, judgement, same)
     return Contrast(
         mix=question.mix,
         metric=question.metric.name,
@@ -328,6 +152,14 @@ def compared(
         n_attempted=attempted,
         verdict=judgement.verdict.value,
         reason="; ".join(filter(None, (judgement.reason, pairs.reason))) or None,
-        equivalence=SAME[_sameness(pairs, question.metric, adjusted_p)],
-        margin=margin_of(question.metric),
+        equivalence=SAME[same],
+        margin=question.metric.margin,
     )
+
+
+def _beyond_noise(question: Question, judgement: Judgement, same: Reproduction) -> Judgement:
+    """Take back a "worse" that noise alone would bring about, unless it goes beyond the margin."""
+    derived = question.baseline == EXCLUSIVE and question.metric.noise_worsens
+    if not derived or judgement.verdict is not Verdict.WORSE or same is Reproduction.NOT_REPRODUCED:
+        return judgement
+    return Judgement(Verdict.NO_DIFFERENCE_SHOWN, NOISE)

@@ -6,8 +6,9 @@ They are no part of any family and correct nothing. Where one fails, the other i
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from bench.analysis.cells import AGAIN, CONTROL, SLOWED, Cells, Question
 from bench.analysis.colocation import EXCLUSIVE, BlockCell, repeated_cells
-from bench.analysis.contrasts import AGAIN, CONTROL, SLOWED, Cells, Contrast, Question, compared
+from bench.analysis.contrasts import Contrast, compared
 from bench.analysis.metrics import GOODPUT, METRICS, RATE, Metric, unit_of
 from bench.analysis.reading import Reading
 from bench.analysis.trials import TrialMeasure

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from bench.analysis.contrasts import Cells, Pairs, Question, primary_data
+from bench.analysis.cells import Cells, Pairs, Question
+from bench.analysis.contrasts import primary_data
 from bench.plan.model import Plan
 from bench.stats.bootstrap import bca_paired_ratio
 from bench.stats.crosscheck import sign_flip_p, signed_rank_p
@@ -34,11 +35,12 @@ class CrossCheck:
 
 
 def crosschecks(plan: Plan, cells: Cells) -> tuple[CrossCheck, ...]:
-    """Return one for each contrast of the primary family that has blocks, in plan order."""
-    asked = [(question, pairs) for question, pairs in primary_data(plan, cells) if pairs.values]
+    """Return one for each contrast of the primary family that has blocks; the others keep their seats."""
+    asked = primary_data(plan, cells)
     flips = holm([sign_flip_p(pairs.values, pairs.baseline) for _, pairs in asked])
     ranks = holm([signed_rank_p(pairs.values, pairs.baseline) for _, pairs in asked])
-    return tuple(_check(*each, flip, rank) for each, flip, rank in zip(asked, flips, ranks, strict=True))
+    found = zip(asked, flips, ranks, strict=True)
+    return tuple(_check(*each, flip, rank) for each, flip, rank in found if each[1].values)
 
 
 def _check(asked: Question, pairs: Pairs, flip: float | None, rank: float | None) -> CrossCheck:

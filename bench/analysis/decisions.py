@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from bench.analysis.cells import Cells
 from bench.analysis.colocation import EXCLUSIVE
-from bench.analysis.contrasts import Cells, Pair, pairwise
 from bench.analysis.metrics import ENERGY, GOODPUT, ISOLATION, JAIN, STP, TAIL, Metric
+from bench.analysis.pairwise import Pair, pairwise
 from bench.analysis.reading import Reading, first_reason
 from bench.analysis.requests import NO_SLO
 from bench.plan.model import Mix, Plan
 from bench.stats.equivalence import Reproduction
 from bench.stats.interval import Interval, geometric_mean_interval
-from bench.stats.verdict import MAX_FAILURE_SHARE
+from bench.stats.verdict import MAX_FAILURE_SHARE, Verdict
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,9 @@ def _concerns(plan: Plan, cells: Cells, mix: Mix) -> Iterator[tuple[Concern, str
 def _decide(plan: Plan, cells: Cells, mix: Mix, concern: Concern, job: str) -> Decision:
     metric = concern.metric.name
     modes = [mode.label for mode in plan.sharing_modes]
-    barred = tuple(mode for mode in modes if _fails_too_often(cells, mode, mix))
-    asked = [EXCLUSIVE] * concern.turns + [mode for mode in modes if mode not in barred]
+    candidates = [EXCLUSIVE] * concern.turns + modes
+    barred = tuple(mode for mode in candidates if _fails_too_often(cells, mode, mix))
+    asked = [mode for mode in candidates if mode not in barred]
     readings = {mode: _readings(cells, mix, metric, mode, job) for mode in asked}
     values = {mode: _mean(own) for mode, own in readings.items()}
     known = {mode: value.value for mode, value in values.items() if value.value is not None}
@@ -111,7 +113,7 @@ def _decide(plan: Plan, cells: Cells, mix: Mix, concern: Concern, job: str) -> D
     best, *rest = ranked
     pairs = pairwise(cells, mix.name, metric, ranked, job)
     own = {mode: pairs[best, mode] for mode in rest}
-    rivals = {mode: pair for mode, pair in own.items() if not _ahead(pair, concern.metric)}
+    rivals = {mode: pair for mode, pair in own.items() if pair.verdict is not Verdict.BETTER}
     turns = pairwise(cells, mix.name, metric, [best, EXCLUSIVE]) if concern.turns and best != EXCLUSIVE else {}
     return Decision(
         mix=mix.name,
@@ -128,11 +130,6 @@ def _decide(plan: Plan, cells: Cells, mix: Mix, concern: Concern, job: str) -> D
         reason=reason,
         alike=bool(rivals) and all(pair.sameness in ALIKE for pair in rivals.values()),
     )
-
-
-def _ahead(pair: Pair, metric: Metric) -> bool:
-    """Whether the first of a pair is better for sure, in the blocks in which both are there."""
-    return pair.apart and ((pair.interval.ratio or 1) > 1) == metric.higher_is_better
 
 
 def _doubt(pair: Pair) -> float:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import inf
 
+from bench.analysis.cells import Cells
 from bench.analysis.colocation import EXCLUSIVE, NO_PROGRESS, NOT_ALL_TURNS, BlockCell, JobProgress, Quantity
-from bench.analysis.contrasts import Cells
 from bench.analysis.levels import Level, levels
 from bench.analysis.metrics import (
     AMPLIFICATION,

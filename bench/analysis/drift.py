@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.analysis.cells import arm_of
 from bench.analysis.colocation import BlockCell, repeated_cells
-from bench.analysis.contrasts import arm_of
 from bench.analysis.metrics import RATE, STP
 from bench.analysis.reading import Reading
 from bench.analysis.trials import TrialMeasure

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 
+from bench.analysis.cells import Cells
 from bench.analysis.colocation import EXCLUSIVE, BlockCell
-from bench.analysis.contrasts import Cells
 from bench.analysis.metrics import METRICS, unit_of
 from bench.analysis.reading import first_reason
 from bench.plan.model import Plan

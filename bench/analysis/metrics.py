@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bench.stats.equivalence import TAIL_MARGIN, THROUGHPUT_MARGIN
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -15,23 +17,31 @@ class Metric:
     per_job: bool = False
     may_be_zero: bool = False
     """Zero is an honest value: its level is an arithmetic mean, and no ratio is made of it."""
+    is_tail: bool = False
+    noise_worsens: bool = False
+    """It is of the worst job, so noise alone makes it worse than that of taking turns, which has no error."""
 
     @property
     def better(self) -> str:
         """Which direction is better, as tables print it."""
         return "higher" if self.higher_is_better else "lower"
 
+    @property
+    def margin(self) -> float:
+        """How far from 1 a ratio of it may be and still be called the same; tails are given more room."""
+        return TAIL_MARGIN if self.is_tail else THROUGHPUT_MARGIN
+
 
 STP = Metric("stp", "STP", "", True)
 ANTT = Metric("antt", "ANTT", "", False)
-SMALLEST = Metric("smallest_progress", "smallest progress", "", True)
-JAIN = Metric("jain", "Jain", "", True)
+SMALLEST = Metric("smallest_progress", "smallest progress", "", True, noise_worsens=True)
+JAIN = Metric("jain", "Jain", "", True, noise_worsens=True)
 ENERGY = Metric("energy_per_solo_second", "energy per solo second", "J", False)
-TAIL = Metric("tail_inflation", "worst p99 inflation", "", False)
-ISOLATION = Metric("isolation", "smallest isolation", "", True)
+TAIL = Metric("tail_inflation", "worst p99 inflation", "", False, is_tail=True, noise_worsens=True)
+ISOLATION = Metric("isolation", "smallest isolation", "", True, noise_worsens=True)
 RATE = Metric("rate", "throughput", "items/s", True, per_job=True)
 LATENCY_P50 = Metric("latency_p50", "median step latency", "s", False, per_job=True)
-LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True)
+LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True, is_tail=True)
 GOODPUT = Metric("goodput", "goodput", "requests/s", True, per_job=True)
 ATTAINMENT = Metric("attainment", "SLO attainment", "", True, per_job=True, may_be_zero=True)
 OFFERED = Metric("offered_rate", "offered rate", "requests/s", True, per_job=True, may_be_zero=True)
@@ -58,10 +68,6 @@ DERIVED_METRICS = (
 )  # fmt: skip
 """Functions of the others in the same block: shown as levels, never tested, since no question is asked twice."""
 METRICS = {metric.name: metric for metric in (*MIX_METRICS, *JOB_METRICS, *SERVICE_METRICS, *DERIVED_METRICS)}
-
-
-TAILS = frozenset({LATENCY_P99.name, TAIL.name})
-"""Metrics that are called equal within the margin of a tail; all others have that of a throughput."""
 
 
 def unit_of(metric: Metric, job: str, units: Mapping[str, str]) -> str:

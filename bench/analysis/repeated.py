@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from bench.analysis.cells import arm_of
 from bench.analysis.colocation import EXCLUSIVE, Quantity
-from bench.analysis.contrasts import margin_of
 from bench.analysis.metrics import METRICS, unit_of
 from bench.analysis.summary import Comparison
 from bench.errors import SetupError
@@ -135,7 +135,7 @@ def _level(values: list[float]) -> Interval:
 def _tost(metric: str, before: list[float], after: list[float]) -> Equivalence | None:
     if not _bounded(before) or not _bounded(after):
         return None
-    return tost_unpaired(after, before, margin_of(METRICS[metric]))
+    return tost_unpaired(after, before, METRICS[metric].margin)
 
 
 def _differences(a: Comparison, b: Comparison) -> Iterator[Difference]:
@@ -151,7 +151,7 @@ def _text(value: Any) -> str:
 
 
 def _set_up(of: Comparison) -> Iterator[tuple[str, Any]]:
-    """Yield all that could make two runs differ: device, code, plan, images and libraries."""
+    """Yield all that could make two runs differ: device, code, plan, images and libraries; and what failed."""
     run, plan = of.run, of.plan
     for prefix, values in (
         ("device", run.device),
@@ -169,6 +169,17 @@ def _set_up(of: Comparison) -> Iterator[tuple[str, Any]]:
     yield from ((f"plan.files.{name}", digest) for name, digest in run.inputs.items())
     yield "launcher", ", ".join(sorted({record.launcher for record in of.records}))
     yield from dict(_of_workloads(of.records)).items()
+    yield from _failures(of.records).items()
+
+
+def _failures(records: tuple[TrialRecord, ...]) -> dict[str, str]:
+    """Return how often each cell failed: a quantity is reproduced by the trials that are left."""
+    tried: dict[str, list[bool]] = {}
+    for record in records:
+        if record.status in (Status.OK, Status.FAILED):
+            field = f"failures.{record.mix}.{arm_of(record)}"
+            tried.setdefault(field, []).append(record.status is Status.FAILED)
+    return {field: f"{sum(failed)} of {len(failed)}" if any(failed) else "none" for field, failed in tried.items()}
 
 
 def _of_workloads(records: tuple[TrialRecord, ...]) -> Iterator[tuple[str, Any]]:

@@ -8,8 +8,9 @@ from functools import cached_property, partial
 from multiprocessing import get_context
 
 from bench.analysis.answers import Answer, Findings, answer
+from bench.analysis.cells import Cells
 from bench.analysis.colocation import BlockCell, block_cells
-from bench.analysis.contrasts import UNFLAGGED, Cells, Contrast, contrasts
+from bench.analysis.contrasts import UNFLAGGED, Contrast, contrasts
 from bench.analysis.controls import Control, controls
 from bench.analysis.crosschecks import CrossCheck, crosschecks
 from bench.analysis.decisions import Decision, decisions
@@ -119,7 +120,8 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
     told, compared = levels(plan, cells, units), contrasts(plan, cells, units)
     if any(each.flags for each in counting) or any(trial.flags for trial in counted):
         compared += _without_flagged(plan, counting, counted, units, pilot_blocks)
-    findings = Findings(plan, cells, compared, counting, record.simulated)
+    first_times = [each for each in records if not is_counted(each, repeats)]
+    findings = Findings(plan, cells, compared, counting, record.simulated, first_times)
     comparison = Comparison(
         run=record,
         plan=plan,

@@ -7,8 +7,9 @@ SIGPLAN, Empirical Evaluation Checklist, 2018. The items are put in our own word
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bench.analysis.cells import PRIMARY
 from bench.analysis.colocation import EXCLUSIVE
-from bench.analysis.contrasts import ALL_TRIALS, PRIMARY
+from bench.analysis.contrasts import ALL_TRIALS
 from bench.analysis.summary import Comparison
 from bench.plan.schedule import Role
 from bench.report.table import Source, Table, headings

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from bench.analysis.contrasts import Pair, margin_of
 from bench.analysis.decisions import Decision
 from bench.analysis.metrics import GOODPUT, Metric
+from bench.analysis.pairwise import Pair
 from bench.analysis.summary import Comparison
 from bench.report.table import BLOCKS, Source, Table, headings
 from bench.stats.equivalence import TAIL_MARGIN, THROUGHPUT_MARGIN
@@ -156,7 +156,7 @@ def _untested(pair: Pair) -> str:
 
 
 def _alike(decision: Decision) -> str:
-    return f"shown to be the same within {100 * margin_of(decision.concern.metric):g} %"
+    return f"shown to be the same within {100 * decision.concern.metric.margin:g} %"
 
 
 def _smallness(lead: RatioInterval, metric: Metric) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.analysis.contrasts import EXPLORATORY, PRIMARY, UNFLAGGED
+from bench.analysis.cells import EXPLORATORY, PRIMARY
+from bench.analysis.contrasts import UNFLAGGED
 from bench.analysis.decisions import depends
 from bench.analysis.summary import Comparison
 from bench.report.checklists import rule_table, sigplan_table

@@ -6,7 +6,8 @@ A report that breaks one is a fault of this tool and not of a run, hence ValueEr
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isclose
 
-from bench.analysis.contrasts import EXPLORATORY, PRIMARY, Contrast
+from bench.analysis.cells import EXPLORATORY, PRIMARY
+from bench.analysis.contrasts import Contrast
 from bench.analysis.summary import Comparison
 from bench.report.figures.style import Drawing
 from bench.stats.multiplicity import benjamini_hochberg, holm

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from bench.analysis.cells import PRIMARY
 from bench.analysis.colocation import EXCLUSIVE, JobProgress
-from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, UNFLAGGED, Contrast
+from bench.analysis.contrasts import ALL_TRIALS, UNFLAGGED, Contrast
 from bench.analysis.levels import Level
 from bench.analysis.metrics import ANTT, ENERGY, JAIN, LATENCY_P50, LATENCY_P99, METRICS, RATE, SMALLEST, STP
 from bench.analysis.reading import Reading, first_reason

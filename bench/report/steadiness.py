@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bench.analysis.contrasts import arm_of
+from bench.analysis.cells import arm_of
 from bench.analysis.steadiness import unsteady_windows
 from bench.analysis.summary import Comparison
 from bench.analysis.windows import DRIFT_FLAG, UNSTEADY_FLAG, flag_of

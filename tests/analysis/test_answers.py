@@ -148,3 +148,45 @@ def test_an_empty_run_still_answers(tmp_path: Path) -> None:
 def test_another_primary_metric_leads_the_sentence(tmp_path: Path) -> None:
     text = answer(tmp_path, Recipe(plan_text=PLAN + "primary: [antt]\n"))
     assert "mps has 0.7143 times the average turnaround of taking turns" in text
+
+
+TEN_BLOCKS = PLAN.replace("6", "10")
+
+
+def lucky(trial: Trial, slot: int) -> float:
+    """Return rates with which time-slicing is 3 % behind in each block, but for those that mps never sees."""
+    solo, block = SOLO[trial.mix.jobs[slot].workload], trial.block
+    if trial.role is not Role.MIX:
+        return solo
+    progress = 0.9 if block <= 3 else 0.6
+    return solo * progress * wobble(trial) * (1.03 if trial.mode.mode == "mps" else 1 + 0.001 * (block % 2))
+
+
+def test_blocks_that_only_one_mode_has_make_no_winner(tmp_path: Path) -> None:
+    def status(trial: Trial) -> Fate:
+        gap = trial.mode.mode == "mps" and trial.role is Role.MIX and trial.block <= 3
+        return (Status.INVALID, "a foreign process") if gap else (Status.OK, None)
+
+    text = answer(tmp_path, Recipe(plan_text=TEN_BLOCKS, rate=lucky, status=status))
+    assert "time-slicing finishes 1.3" in text
+    assert "the winner is undecided, since it is behind mps (1.2" in text
+    assert "ahead of" not in text
+
+
+def test_a_winner_that_starves_a_job_says_so(tmp_path: Path) -> None:
+    def rate(trial: Trial, slot: int) -> float:
+        starved = trial.role is Role.MIX and trial.mode.mode == "mps" and trial.block == 1 and slot == 1
+        return 0.0 if starved else usual_rate(trial, slot)
+
+    text = answer(tmp_path, Recipe(plan_text=TEN_BLOCKS, rate=rate))
+    assert "mps finishes 1.3" in text
+    assert "but a job starved in 1 of 10 blocks" in text
+
+
+def test_what_failed_before_a_block_was_measured_once_more_is_told(tmp_path: Path) -> None:
+    def status(trial: Trial) -> Fate:
+        lost = trial.mode.mode == "mps" and trial.role is Role.MIX and trial.block <= 2 and not trial.longer
+        return (Status.FAILED, "out of memory") if lost else (Status.OK, None)
+
+    text = answer(tmp_path, Recipe(status=status, repeated=(1, 2)))
+    assert "mps failed 2 blocks that were then measured once more (out of memory)" in text

@@ -207,3 +207,24 @@ def test_trials_whose_jobs_wait_for_data_are_flagged_with_the_share(tmp_path: Pa
 
 def test_no_unflagged_rows_without_a_flag(comparison: Comparison) -> None:
     assert {row.trials for row in comparison.contrasts} == {"all"}
+
+
+def test_noise_alone_makes_no_mode_less_isolating_than_taking_turns(tmp_path: Path) -> None:
+    """Slices that disturb nobody: the worst of four noisy jobs is below 1 in every block, which is no finding."""
+
+    def rate(trial: Trial, slot: int) -> float:
+        if trial.role is not Role.MIX:
+            return usual_rate(trial, slot)
+        noise = np.random.default_rng([trial.seed, slot]).lognormal(0, 0.01)
+        return usual_rate(trial, slot) / wobble(trial) * noise
+
+    four = PLAN.replace("time-slicing, mps", "mps, mig").replace("6", "10")
+    four = four.replace("[resnet50-training, bert-base-training]", str(["bert-base-training"] * 4))
+    comparison = analyse(make_run(tmp_path, Recipe(plan_text=four, rate=rate)))
+    slices = find(comparison, "isolation", "mig", "exclusive")
+    assert slices.ci_high is not None
+    assert slices.ci_high < 1
+    assert slices.verdict == "no difference shown"
+    assert slices.reason is not None
+    assert "noise" in slices.reason
+    assert find(comparison, "isolation", "mps", "exclusive").verdict == "worse"

@@ -4,10 +4,11 @@ import math
 from pathlib import Path
 
 import pytest
-from synthetic import PLAN, PROGRESS, SOLO, Recipe, make_run
+from synthetic import PLAN, PROGRESS, SOLO, Fate, Recipe, make_run
 
 from bench.analysis.summary import analyse
 from bench.plan.schedule import Role, Trial
+from bench.store.record import Status
 
 
 def close(trial: Trial, slot: int) -> float:
@@ -35,6 +36,15 @@ def test_exact_tests_are_corrected_like_the_headline(tmp_path: Path) -> None:
     assert [check.sign_flip_p for check in checks] == [
         pytest.approx(3 * 2 / 2**6)
     ] * 3  # three questions, six blocks
+
+
+def test_a_question_without_an_answer_keeps_its_seat(tmp_path: Path) -> None:
+    def status(trial: Trial) -> Fate:
+        return (Status.SKIPPED, "cannot") if trial.mode.mode == "mig" else (Status.OK, None)
+
+    plan = PLAN.replace("[time-slicing, mps]", "[time-slicing, mps, mig]")
+    checks = analyse(make_run(tmp_path, Recipe(plan_text=plan, status=status))).crosschecks
+    assert [check.sign_flip_p for check in checks] == [pytest.approx(5 * 2 / 2**6)] * 3  # two of mig among five
 
 
 def test_a_mode_that_always_wins_has_an_a12_of_one_without_limits(tmp_path: Path) -> None:

@@ -110,6 +110,17 @@ def test_a_mode_that_fails_too_often_cannot_be_taken(tmp_path: Path) -> None:
     assert "mps" not in throughput.leaders
 
 
+def test_taking_turns_cannot_be_taken_where_jobs_fail_even_alone(tmp_path: Path) -> None:
+    def status(trial: Trial) -> Fate:
+        fails = trial.role is Role.SOLO and trial.block % 3 == 0
+        return (Status.FAILED, "crashed") if fails else (Status.OK, None)
+
+    plan = PLAN.replace("[time-slicing, mps]", "[time-slicing, mig]").replace("6", "12")
+    throughput = decide(tmp_path, Recipe(plan_text=plan, status=status))["pair", "throughput"]
+    assert throughput.barred == ("exclusive",)
+    assert throughput.leaders == ("time-slicing",)
+
+
 def test_a_skipped_mode_is_named_as_unknown(tmp_path: Path) -> None:
     def status(trial: Trial) -> Fate:
         return (Status.SKIPPED, "cannot") if trial.mode.mode == "mps" else (Status.OK, None)

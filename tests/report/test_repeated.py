@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from synthetic import DEVICE, PLAN, Recipe, make_run, usual_rate
+from synthetic import DEVICE, PLAN, Fate, Recipe, make_run, usual_rate
 
 from bench.analysis.repeated import Repetition, repetition
 from bench.analysis.summary import analyse
@@ -12,6 +12,7 @@ from bench.cli import main
 from bench.errors import SetupError
 from bench.plan.schedule import Role, Trial
 from bench.report.repeated import verdict_counts
+from bench.store.record import Status
 
 
 def faster(factor: float, mode: str = "mps"):
@@ -73,6 +74,17 @@ def test_the_first_sentence_names_what_differs(tmp_path: Path) -> None:
     assert verdict_counts(hold(tmp_path / "board", Recipe(), board)).endswith(
         "differ in 3 fields: device.name, device.uuid, device.driver_version."
     )
+
+
+def test_failures_of_one_run_alone_stand_beside_what_the_others_reproduce(tmp_path: Path) -> None:
+    def crashing(trial: Trial) -> Fate:
+        lost = trial.mode.mode == "mps" and trial.role is Role.MIX and trial.block > 2
+        return (Status.FAILED, "crashed") if lost else (Status.OK, None)
+
+    found = hold(tmp_path, Recipe(), Recipe(status=crashing))
+    assert [(each.field, each.a, each.b) for each in found.differences] == [
+        ("failures.pair.mps", "none", "4 of 6")
+    ]
 
 
 def test_what_is_one_by_definition_is_no_repeat(tmp_path: Path) -> None:

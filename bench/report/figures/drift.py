@@ -10,8 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from bench.analysis.cells import AGAIN
 from bench.analysis.colocation import EXCLUSIVE
-from bench.analysis.contrasts import AGAIN
 from bench.analysis.drift import Execution, trend
 from bench.analysis.summary import Comparison
 from bench.report.figures.style import GREY, Drawing, Look, Spot, grid, wrapped

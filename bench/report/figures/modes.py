@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.ticker import FixedLocator, NullFormatter, StrMethodFormatter
 
+from bench.analysis.cells import PRIMARY
 from bench.analysis.colocation import EXCLUSIVE
-from bench.analysis.contrasts import ALL_TRIALS, PRIMARY, Contrast
+from bench.analysis.contrasts import ALL_TRIALS, Contrast
 from bench.analysis.metrics import METRICS, RATE, STP
 from bench.analysis.summary import Comparison
 from bench.plan.model import Job, Mix
