@@ -140,7 +140,7 @@ def _win(findings: Findings, mix: Mix, winner: Contrast, rows: Sequence[Contrast
     rivals = _rivals(findings, mix, winner, others)
     parts = [_effect(winner)]
     if rivals:
-        parts.append(f"the winner is undecided, since {rivals}")
+        parts.append(f"{rivals}, so the winner is undecided")
     elif others:
         field = "every other mode" if len(others) == len(rows) - 1 else "every mode that fails less often"
         parts.append(f"it is ahead of {field} (next is {others[0].mode}, {bare(others[0].ratio or 0)})")
@@ -214,7 +214,8 @@ def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
         lost = [record for record in first if record.status is Status.FAILED]
         if lost:
             blocks = f"{len(lost)} block{'s' * (len(lost) != 1)}"
-            yield f"{mode} failed {blocks}, measured once more since ({_short(lost[0].reason)})"
+            were = "were" if len(lost) > 1 else "was"
+            yield f"{mode} failed {blocks} that {were} then measured once more ({_short(lost[0].reason)})"
         invalid = [record for record in tried if record.status is Status.INVALID]
         if invalid:
             yield f"{mode} is invalid in {_of_blocks(invalid, tried)} ({_short(invalid[0].reason)})"

