@@ -118,7 +118,7 @@ def test_a_dry_run_prints_the_schedule_and_touches_nothing(place):
     before = place.driver_state()
     again = place.run("--plan", "smoke", "--results", place.results, "--device", "simulated", "--dry-run")
     assert (done.returncode, again.returncode) == (0, 0)
-    assert "6 trials in 1 blocks" in done.stdout
+    assert "6 trials in 1 block," in done.stdout
     assert "no difference can be shown: that takes 6 blocks" in done.stdout
     assert not place.results.exists()
     assert place.driver_state() == before
