@@ -5,7 +5,7 @@ The only room that knows both the real world and the simulated one.
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -70,13 +70,22 @@ def reserved(device: Device, launcher: str, allow_reset: bool, workloads: list[W
 
     Raises SetupError where something must be mended first, RestoreError where the device cannot be put back.
     """
-    with held(device) as lock:
-        switch = Switch(device, allow_reset or device.simulated, lock.fd)
+    with held(device) as lock, _with_tools(device) as ready:
+        switch = Switch(ready, allow_reset or device.simulated, lock.fd)
         rig = _simulated_rig(switch, launcher) if device.simulated else _real_rig(switch, launcher, workloads)
         rig.launcher.preflight(workloads)
         rig.launcher.clean_up()  # before the device: nothing can be put back under a job that still runs
         journal = recover(switch) if device.kind == "gpu" else None
         yield replace(rig, left_behind=journal.mode if journal else None, description=_describe(rig))
+
+
+def _with_tools(device: Device) -> AbstractContextManager[Device]:
+    """Return the device with its tools at hand; those of a simulated one are served as long as this lasts."""
+    if not device.simulated:
+        return nullcontext(device)
+    from bench.simulator.machine import served  # noqa: PLC0415 - only a simulated run needs it
+
+    return served(device)
 
 
 def _simulated_rig(switch: Switch, launcher: str) -> Rig:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 TOOLS = {"nvidia-smi": "nvidia_smi", "nvidia-cuda-mps-control": "mps_control"}
 SHEBANG_LIMIT = 250
+_FOLDER = Path(__file__).resolve().parent
 
 
 def install(bin_directory: Path, state_file: Path) -> None:
@@ -21,18 +22,36 @@ def install(bin_directory: Path, state_file: Path) -> None:
             _write_executable(target, text)
 
 
+def server_command(listener_fd: int, state_file: Path) -> list[str]:
+    """Return the command of a process that answers for both tools on a listening socket (`server`)."""
+    words = f"serve({listener_fd}, {str(state_file.absolute())!r})"
+    return [
+        _interpreter(),
+        "-IS",
+        "-c",
+        f"import sys\n{_package()}from {_FOLDER.name}.server import serve\n{words}",
+    ]
+
+
+def _interpreter() -> str:
+    """Return the interpreter behind a virtual environment, which has nothing to look up."""
+    return getattr(sys, "_base_executable", None) or sys.executable
+
+
+def _package() -> str:
+    return f"sys.path.append({str(_FOLDER.parent)!r})\n"
+
+
 def _script(module: str, state_file: Path) -> str:
     """Return a program of a few lines: it is compiled anew at each call, the package `driver` is not.
 
-    A fifth of a call's time is saved by the interpreter behind a virtual environment, which has nothing to look
-    up, and by an end that does not take the interpreter down.
+    A fifth of a call's time is saved by the choice of interpreter, and by an end that does not take it down.
     """
-    folder = Path(__file__).resolve().parent
     return (
-        f"{_first_lines(getattr(sys, '_base_executable', None) or sys.executable)}"
+        f"{_first_lines(_interpreter())}"
         "import posix, sys\n"
-        f"sys.path.append({str(folder.parent)!r})\n"
-        f"from {folder.name}.{module} import main\n"
+        f"{_package()}"
+        f"from {_FOLDER.name}.{module} import main\n"
         f"code = main(sys.argv[1:], {str(state_file)!r})\n"
         "sys.stdout.flush()\n"
         "posix._exit(code)\n"
