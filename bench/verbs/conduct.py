@@ -6,6 +6,8 @@ import sys
 import threading
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import RestoreError
@@ -54,9 +56,11 @@ def conduct(schedule: Schedule, rig: Rig, folder: RunFolder, quiet: bool) -> int
 
 
 def _import_charts() -> None:
-    """Import what reports need; first in another process, since compiling it here would hold up the trials."""
-    here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", f"import {CHARTS}"], env=here, capture_output=True, check=False)
+    """Import what reports need; the first time in another process, since compiling it would hold up the trials."""
+    drawer = find_spec("seaborn")
+    if drawer and drawer.cached and not Path(drawer.cached).exists():
+        here = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", f"import {CHARTS}"], env=here, capture_output=True, check=False)
     import_module(CHARTS)
 
 
