@@ -1,23 +1,19 @@
 """How fast a workload is beside a plain loop around its library: `python benchmarks/solo_reference.py --help`.
 
-Steps alternate in the order A, B, B, A (A: the workload's own step, as `Job` drives it; B: a loop as the docs of
-its library write it), so that whatever else the machine does meets both. Printed for each workload: the ratio of
-speeds (1: as fast as the plain loop) with its 95 % interval over rounds, from the t distribution of log-ratios.
-At least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
+A is the workload's own step, as `Job` drives it, B a loop as the docs of its library write it; how they are compared
+tells side_by_side.py. At least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
 
-Not compared are the servers (their speed is that of requests: load_test and benchmarks/server_overload.py tell),
-ddp-resnet50-training (each of its ranks is resnet50-training), tensorflow-resnet50-training (TensorFlow is in an
-image of its own, not beside torch), and the probes and jupyter, which redo nobody's example.
+Two have a script of their own: ddp-resnet50-training (ddp_reference.py: it is two processes) and
+tensorflow-resnet50-training (tensorflow_reference.py: TensorFlow is in an image of its own, not beside torch). Not
+compared are the servers (their speed is that of requests: load_test and benchmarks/server_overload.py tell), and the
+probes and jupyter, which redo nobody's example.
 """
 
 import argparse
 import importlib
-import math
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -27,12 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is there, as TorchDevice does on a CPU
 
 import torch
-from scipy import stats
+from side_by_side import Step, arguments, compare, option_parser
 from torch import nn
 from transformers import GenerationConfig
 
-from bench.launch.contract import Tenant
-from bench.modes.contract import Grant
 from bench.plan.catalog import EXTRA, Workload, load_catalog
 from workloads import models
 from workloads.inference.batch_inference import inference_step
@@ -41,81 +35,41 @@ from workloads.inference.llm_generation import Offline
 from workloads.torch_device import TorchDevice
 from workloads.training.trainer import Trainer
 
-TARGET = 0.95
-Step = Callable[[], object]
-
 
 def main() -> int:
     """Compare the workloads named, or all; 0 where each reaches the target."""
     known = {name: each for name, each in load_catalog().items() if each.install == EXTRA and each.whole_gpus == 1}
     known = {name: each for name, each in known.items() if _reference(each)}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser(__doc__)
     parser.add_argument("names", nargs="*", default=[*known], help="workloads of the catalog (default: all)")
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="where to work (default: cuda)")
-    parser.add_argument("--rounds", type=int, default=6, help="estimates of the ratio (default: 6)")
-    parser.add_argument("--seconds", type=float, default=8.0, help="how long a round lasts (default: 8)")
-    parser.add_argument(
-        "--cpu-time", action="store_true", help="compare CPU seconds of all threads, for a busy machine (CPU only)"
-    )
     options = parser.parse_args()
-    reached = [compare(known[name], options) for name in options.names]
+    reached = [compare(name, *_steps(known[name], options.device), options) for name in options.names]
     return 0 if all(reached) else 1
 
 
-def compare(workload: Workload, options: argparse.Namespace) -> bool:
-    """Measure one workload and print its line; whether it reaches the target."""
-    _warm_up, *log_ratios = _rounds(workload, options)
-    mean = statistics.fmean(log_ratios)
-    error = statistics.stdev(log_ratios) / math.sqrt(len(log_ratios))
-    half = float(stats.t.ppf(0.975, len(log_ratios) - 1)) * error
-    low, ratio, high = (math.exp(value) for value in (mean - half, mean, mean + half))
-    print(f"{workload.name}: {ratio:.3f} of the plain loop, 95 % interval {low:.3f} to {high:.3f}", flush=True)
-    return ratio >= TARGET
-
-
-def _rounds(workload: Workload, options: argparse.Namespace) -> Iterator[float]:
-    """Yield the logarithm of workload's speed over reference's in each round, the first of which warms up."""
-    own, plain, device = _steps(workload, options.device)
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    for _ in range(1 + options.rounds):
-        spent: tuple[list[float], list[float]] = [], []
-        stop = time.perf_counter() + options.seconds
-        while not spent[1] or time.perf_counter() < stop:
-            for which in (0, 1, 1, 0):
-                spent[which].append(_duration_s((own, plain)[which], device, clock))
-        yield math.log(statistics.median(spent[1]) / statistics.median(spent[0]))
-
-
-def _duration_s(step: Step, device: TorchDevice, clock: Callable[[], float]) -> float:
-    """Return how long a step takes that ends with the device idle, as those of a job do."""
-    began = clock()
-    step()
-    device.synchronize()
-    return clock() - began
-
-
-def _steps(workload: Workload, on: str) -> tuple[Step, Step, TorchDevice]:
+def _steps(workload: Workload, on: str) -> tuple[Step, Step]:
     reference = _reference(workload)
     assert workload.module is not None
     assert reference is not None  # others are not compared
     module = importlib.import_module(workload.module)
-    options = module.option_parser().parse_args(_arguments(workload, on))
+    options = module.option_parser().parse_args(arguments(workload, on))
     device = TorchDevice(options)
     own = OWN.get(_program(workload), partial(_training_step, module))
-    return own(options, device), reference(options, device), device
+    return finished(own(options, device), device), finished(reference(options, device), device)
+
+
+def finished(step: Step, device: TorchDevice) -> Step:
+    """Return a step that ends with the device idle, as those of a job do."""
+
+    def whole() -> None:
+        step()
+        device.synchronize()
+
+    return whole
 
 
 def _training_step(module: ModuleType, options: argparse.Namespace, device: TorchDevice) -> Step:
     return Trainer(module.make_task(options, device), options, device, lambda _wait_s: None)
-
-
-def _arguments(workload: Workload, device: str) -> tuple[str, ...]:
-    """Return the arguments that a launcher would give."""
-    return Tenant(
-        name=workload.name, job=workload.name, workload=workload, parameters=workload.parameters_on(device),
-        seed=1, device="cpu" if device == "cpu" else "cuda", grant=Grant(None), folder=Path(), cpus=None,
-        memory_gb=workload.resources.memory_gb, run_id="",
-    ).arguments  # fmt: skip
 
 
 Maker = Callable[[argparse.Namespace, TorchDevice], Step]
@@ -129,10 +83,12 @@ def _program(workload: Workload) -> str:
     return (workload.module or "").rpartition(".")[2]
 
 
-def plain_vision(options: argparse.Namespace, device: TorchDevice) -> Step:
+def plain_vision(
+    options: argparse.Namespace, device: TorchDevice, wrapped: Callable[[Any], Any] = lambda model: model
+) -> Step:
     """Return torchvision's way: criterion on the model's output, SGD with momentum or AdamW."""
     is_vit = not hasattr(options, "model")
-    model = (models.vit if is_vit else models.resnet)(options, device).train()
+    model = wrapped((models.vit if is_vit else models.resnet)(options, device).train())
     images = models.images(options, device)
     target = models.integers(models.IMAGE_CLASSES, (options.batch_size,), device)
     criterion = nn.CrossEntropyLoss()

@@ -29,6 +29,7 @@ from workloads.training.trainer import Trainer, refuse_impossible
 PATIENCE = timedelta(seconds=120)  # of a rank that waits for another
 ENDING_S = 10.0
 GO_ON = b"."
+PROGRAM = ("-m", "workloads.training.ddp_training")
 
 
 def option_parser() -> argparse.ArgumentParser:
@@ -46,7 +47,7 @@ def lead(options: argparse.Namespace, arguments: Sequence[str]) -> None:
     with Job.open(["torch", "torchvision"], options.seconds) as job, installed_libraries():
         refuse_impossible(options, options.ranks)
         device = TorchDevice(options)
-        _refuse_too_few_gpus(options, device)
+        refuse_too_few_gpus(options, device)
         with Followers(options.ranks, arguments) as followers, joined(options, device, followers.meeting_point):
             trainer = Trainer(make_task(options, device), options, device, job.waited, ranks=options.ranks)
 
@@ -88,21 +89,20 @@ def joined(options: argparse.Namespace, device: TorchDevice, meeting_point: str)
 class Followers:
     """The other ranks, as processes that do one step for each word that is written to them."""
 
-    def __init__(self, ranks: int, arguments: Sequence[str]) -> None:
+    def __init__(self, ranks: int, arguments: Sequence[str], program: Sequence[str] = PROGRAM) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self.meeting_point = str(Path(self._folder.name) / "meeting-point")
-        command = [sys.executable, "-m", "workloads.training.ddp_training", *arguments]
-        command += ["--meeting-point", self.meeting_point]
+        command = [sys.executable, *program, *arguments, "--meeting-point", self.meeting_point]
         self._processes = {
             rank: subprocess.Popen([*command, "--rank", str(rank)], stdin=subprocess.PIPE, bufsize=0)
             for rank in range(1, ranks)
         }
 
-    def go_on(self) -> None:
+    def go_on(self, word: bytes = GO_ON) -> None:
         """Have every rank do one more step; exits where one has ended."""
         self._refuse_ended()
         for process in self._processes.values():
-            _line(process).write(GO_ON)
+            _line(process).write(word)
 
     def __enter__(self) -> Followers:
         return self
@@ -144,7 +144,8 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _refuse_too_few_gpus(options: argparse.Namespace, device: TorchDevice) -> None:
+def refuse_too_few_gpus(options: argparse.Namespace, device: TorchDevice) -> None:
+    """Exit where there are fewer GPUs than ranks."""
     import torch
 
     if device.is_cuda and torch.cuda.device_count() < options.ranks:
