@@ -1,8 +1,8 @@
 """Two ways to do the same step, compared in one process: a workload's own, A, and a plain loop's, B.
 
-Steps alternate in the order A, B, B, A, so that whatever else the machine does meets both. Printed is the ratio of
-speeds (1: A is as fast as B) with its 95 % interval over rounds, from the t distribution of log-ratios. This imports
-neither torch nor TensorFlow: the scripts that use it each import one.
+Steps alternate in the order A, B, B, A, so that whatever else the machine does meets both. Printed is the ratio
+of speeds (1: A is as fast as B) with its 95 % interval over rounds, from the t distribution of log-ratios. This
+imports neither torch nor TensorFlow: the scripts that use it each import one.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def arguments(workload: Workload, device: str) -> tuple[str, ...]:
 
 
 def compare(name: str, own: Step, plain: Step, options: argparse.Namespace) -> bool:
-    """Measure one workload, whose steps end with the device idle, and print its line; whether it reaches the target."""
+    """Measure one workload and print its line; whether it reaches the target. Both steps leave the device idle."""
     _warm_up, *log_ratios = _rounds(own, plain, options)
     low, ratio, high = interval(log_ratios)
     print(f"{name}: {ratio:.3f} of the plain loop, 95 % interval {low:.3f} to {high:.3f}", flush=True)

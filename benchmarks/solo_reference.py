@@ -1,12 +1,14 @@
 """How fast a workload is beside a plain loop around its library: `python benchmarks/solo_reference.py --help`.
 
-A is the workload's own step, as `Job` drives it, B a loop as the docs of its library write it; how they are compared
-tells side_by_side.py. At least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
+A is the workload's own step, as `Job` drives it, B a loop as the docs of its library write it. Steps alternate in
+the order A, B, B, A, so that whatever else the machine does meets both. Printed for each workload: the ratio of
+speeds (1: as fast as the plain loop) with its 95 % interval over rounds, from the t distribution of log-ratios.
+At least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
 
-Two have a script of their own: ddp-resnet50-training (ddp_reference.py: it is two processes) and
-tensorflow-resnet50-training (tensorflow_reference.py: TensorFlow is in an image of its own, not beside torch). Not
-compared are the servers (their speed is that of requests: load_test and benchmarks/server_overload.py tell), and the
-probes and jupyter, which redo nobody's example.
+Two have scripts of their own, with the same options: ddp-resnet50-training (ddp_reference.py: it is two processes)
+and tensorflow-resnet50-training (tensorflow_reference.py: TensorFlow is in an image of its own, not beside torch).
+Not compared are the servers (their speed is that of requests: load_test and benchmarks/server_overload.py tell),
+and the probes and jupyter, which redo nobody's example.
 """
 
 import argparse
