@@ -3,8 +3,8 @@
 A is the workload's own step, B that of the tutorial of DistributedDataParallel, in the order A, B, B, A. Printed
 is the ratio of speeds with its 95 % interval over rounds; below 0.95 the exit code is 1. Parameters are the
 catalog's. Each rank is one process, as in the workload, and holds both; rank 0 tells the others which to do. That
-word is in both times: it takes some microseconds, and without it the ranks could not alternate. With --cpu-time, the time is
-that of rank 0. A GPU for each rank is needed, or --device cpu.
+word is in both times: it takes some microseconds, and without it the ranks could not alternate. With --cpu-time,
+the time is that of rank 0. A GPU for each rank is needed, or --device cpu.
 """
 
 import os
