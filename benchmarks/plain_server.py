@@ -4,8 +4,8 @@ FastAPI's way to do blocking work is an endpoint that is a plain `def`, which ru
 model is torchvision's or transformers', in eval mode, and each request is one forward pass, or one `generate`.
 There are no batches, no queue, no limits. `--endpoint async` blocks the event loop instead, as many services do.
 
-Options, weights, inputs, path and body (`{"sample": 7}`) are those of workloads/inference/inference_server.py (what
-is about batches means nothing here), so that the same question has the same answer.
+Options, weights, inputs, path and body (`{"sample": 7}`) are those of workloads/inference/inference_server.py
+(what is about batches means nothing here), so that the same question has the same answer.
 """
 
 import signal

@@ -1,14 +1,14 @@
 """How fast a server is beside a plain service around its library: `python benchmarks/server_reference.py --help`.
 
-Two servers listen on Unix sockets, each a process of its own with the same cores and thread settings. A is ours with
-the catalog's parameters; B is benchmarks/plain_server.py, a FastAPI endpoint as the docs write it, without batches.
-A closed loop of a few clients asks one of them at a time, in the order A, B, B, A, so that whatever else the machine
-does meets both. Printed for each server: the ratio of requests a second (1: as many as the plain service) with its
-95 % interval over rounds, from the t distribution of log-ratios, and how many answers to the same questions, asked
-one by one, were the same. At least 0.95 is the target; below it the exit code is 1.
+Two servers listen on Unix sockets, each a process of its own with the same cores and thread settings. A is ours
+with the catalog's parameters; B is benchmarks/plain_server.py, a FastAPI endpoint as the docs write it, without
+batches. A closed loop of a few clients asks one of them at a time, in the order A, B, B, A, so that whatever else
+the machine does meets both. Printed for each server: the ratio of requests a second (1: as many as the plain
+service) with its 95 % interval over rounds, from the t distribution of log-ratios, and how many answers to the
+same questions, asked one by one, were the same. At least 0.95 is the target; below it the exit code is 1.
 
-The clients' requests meet in batches, which is most of the gain. One alone (--clients 1) finds no company, and shows
-what waiting for it costs; with --cpu-time, what the server itself does.
+The clients' requests meet in batches, which is most of the gain. One alone (--clients 1) finds no company, and
+shows what waiting for it costs; with --cpu-time, what the server itself does.
 """
 
 import argparse
