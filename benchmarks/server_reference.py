@@ -7,8 +7,9 @@ the machine does meets both. Printed for each server: the ratio of requests a se
 service) with its 95 % interval over rounds, from the t distribution of log-ratios, and how many answers to the
 same questions, asked one by one, were the same. At least 0.95 is the target; below it the exit code is 1.
 
-The clients' requests meet in batches, which is most of the gain. One alone (--clients 1) finds no company, and
-shows what waiting for it costs; with --cpu-time, what the server itself does.
+The clients' requests meet in batches. One alone (--clients 1) finds no company, and shows what waiting for it
+costs. Where other programs keep the cores busy, the plain service's many threads get more of them than our few:
+there only --cpu-time says how much work a request is.
 """
 
 import argparse
