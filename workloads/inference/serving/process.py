@@ -71,6 +71,12 @@ class ServerProcess:
         peak_mib: float | None = self._events().get("done", {}).get("peak_memory_mib")
         return peak_mib
 
+    def cpu_s(self) -> float:
+        """Return the CPU time (s) of all its threads so far, in the kernel's ticks of usually 10 ms."""
+        after_name = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        user, system = after_name[11:13]  # fields 14 and 15 of proc(5)
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def _end(self) -> int:
         """Ask, wait, and only then kill; return the exit status."""
         self._process.terminate()
