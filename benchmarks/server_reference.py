@@ -19,7 +19,6 @@ import math
 import os
 import signal
 import socket
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -30,10 +29,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from scipy import stats
+from side_by_side import TARGET, arguments, interval
 
-from bench.launch.contract import Tenant
-from bench.modes.contract import Grant
 from bench.plan.catalog import Workload, load_catalog
 from workloads.inference import inference_server, server_and_load
 from workloads.inference.load import options as load_options
@@ -43,7 +40,6 @@ from workloads.inference.load.wire import OK
 from workloads.inference.serving.process import ServerError, ServerProcess
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-TARGET = 0.95
 PLAIN = "benchmarks.plain_server"
 SETTLE_S = 0.5
 STARTUP_S = 600
@@ -88,14 +84,6 @@ def compare(workload: Workload, options: argparse.Namespace) -> bool:
     return ratio >= TARGET
 
 
-def interval(log_ratios: Sequence[float]) -> tuple[float, float, float]:
-    """Return the geometric mean of ratios between the ends of its 95 % interval."""
-    mean = statistics.fmean(log_ratios)
-    error = statistics.stdev(log_ratios) / math.sqrt(len(log_ratios))
-    half = float(stats.t.ppf(0.975, len(log_ratios) - 1)) * error
-    return math.exp(mean - half), math.exp(mean), math.exp(mean + half)
-
-
 @dataclass(frozen=True)
 class Asked:
     """A server, the folder of its socket, and the closed loop that asks it."""
@@ -108,26 +96,26 @@ class Asked:
 @contextmanager
 def _both(workload: Workload, options: argparse.Namespace) -> Iterator[list[Asked]]:
     """Run both servers, ours first; each has answered well."""
-    own = server_and_load.option_parser().parse_args(_arguments(workload, options.device))
-    words = server_and_load.server_arguments(own)
-    programs = ((inference_server.__name__, words), (PLAIN, [*words, "--endpoint", options.endpoint]))
+    own = server_and_load.option_parser().parse_args(arguments(workload, options.device))
+    served = server_and_load.server_arguments(own)
+    programs = ((inference_server.__name__, served), (PLAIN, [*served, "--endpoint", options.endpoint]))
     cores = os.sched_getaffinity(0)
     with ExitStack() as stack:
         stack.callback(os.sched_setaffinity, 0, cores)
         pair = []
-        for module, arguments in programs:
+        for module, words in programs:
             os.sched_setaffinity(0, cores)  # beside a GPU a server leaves its starter one core
-            pair.append(stack.enter_context(_asked(module, arguments, options)))
+            pair.append(stack.enter_context(_asked(module, words, options)))
         for each in pair:
             each.client.warm_up()
         yield pair
 
 
 @contextmanager
-def _asked(module: str, arguments: Sequence[str], options: argparse.Namespace) -> Iterator[Asked]:
+def _asked(module: str, words: Sequence[str], options: argparse.Namespace) -> Iterator[Asked]:
     with tempfile.TemporaryDirectory(prefix="server-") as name:
         folder = Path(name)
-        told = [*arguments, "--socket", str(folder / inference_server.SOCKET)]
+        told = [*words, "--socket", str(folder / inference_server.SOCKET)]
         with (
             ServerProcess(module, told, folder, options.device) as server,
             closing(_client(server, folder, options)) as client,
@@ -186,15 +174,6 @@ def _answer(folder: Path, sample: int) -> Any:
         reply = http.client.HTTPResponse(wire, method="POST")
         reply.begin()
         return json.loads(reply.read())
-
-
-def _arguments(workload: Workload, device: str) -> tuple[str, ...]:
-    """Return the arguments that a launcher would give."""
-    return Tenant(
-        name=workload.name, job=workload.name, workload=workload, parameters=workload.parameters_on(device),
-        seed=1, device="cpu" if device == "cpu" else "cuda", grant=Grant(None), folder=Path(), cpus=None,
-        memory_gb=workload.resources.memory_gb, run_id="",
-    ).arguments  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ the order A, B, B, A, so that whatever else the machine does meets both. Printed
 speeds (1: as fast as the plain loop) with its 95 % interval over rounds, from the t distribution of log-ratios.
 At least 0.95 is the target; below it the exit code is 1. Parameters are the catalog's.
 
-Two have scripts of their own, with the same options: ddp-resnet50-training (ddp_reference.py: it is two processes)
-and tensorflow-resnet50-training (tensorflow_reference.py: TensorFlow is in an image of its own, not beside torch).
-Not compared are the servers (their speed is that of requests: load_test and benchmarks/server_overload.py tell),
-and the probes and jupyter, which redo nobody's example.
+Others have scripts of their own, with the same options: ddp-resnet50-training (ddp_reference.py: it is two
+processes), tensorflow-resnet50-training (tensorflow_reference.py: TensorFlow is in an image of its own, not beside
+torch) and the servers (server_reference.py: their speed is that of requests). Not compared are the probes and
+jupyter, which redo nobody's example.
 """
 
 import argparse
