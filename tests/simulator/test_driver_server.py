@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,27 @@ def test_it_fails_hangs_and_crashes_as_a_tool_does(device: Device, tmp_path: Pat
         crashed = ask(["nvidia-smi", "-L"], broken(action="fail"), 20)
         assert crashed.status == 1  # a rule without a status ends the call, and not the server
         assert NvidiaSmi(served.tool_environment).gpus()[0].uuid == device.uuid
+
+
+def test_a_caller_that_hangs_up_is_no_news(
+    device: Device, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    faults = tmp_path / "faults.json"
+    faults.write_text(json.dumps([{"tool": "nvidia-smi", "match": "", "action": "hang", "seconds": 0.5}]))
+    with machine.served(device) as served, socket.socket(socket.AF_UNIX) as line:
+        own = {**served.tool_environment, "BENCH_SIM_FAULTS": str(faults)}
+        line.connect(f"\0{own[SERVER_VARIABLE]}")
+        line.sendall(
+            json.dumps({"tool": "nvidia-smi", "arguments": ["-L"], "environment": own, "said": ""}).encode()
+        )
+        line.shutdown(socket.SHUT_WR)
+        watched = os.pidfd_open(int(line.recv(100)))
+        line.close()
+        ended, _, _ = select.select([watched], [], [], 20)
+        os.close(watched)
+        assert ended
+        assert ask(["nvidia-smi", "-L"], served.tool_environment, 20).status == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_it_ends_with_the_process_that_started_it(device: Device, tmp_path: Path) -> None:

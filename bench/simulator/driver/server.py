@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
 
 from . import mig, mps_control, nvidia_smi, policy, settings  # noqa: F401 - here once, and not in each call
 from .install import TOOLS
@@ -30,12 +31,20 @@ def serve(listener_fd: int, state_path: str) -> None:
         while STDIN not in select.select([listener.fileno(), STDIN], [], [])[0]:
             line, _ = listener.accept()
             if os.fork() == 0:
-                _answer(line, state_path)
+                _be_a_call(line, state_path)
             line.close()
 
 
+def _be_a_call(line: socket.socket, state_path: str) -> None:
+    """Be the process of one call, and end; whoever asked may be gone by then."""
+    try:
+        with suppress(ConnectionError, json.JSONDecodeError):
+            _answer(line, state_path)
+    finally:
+        posix._exit(0)
+
+
 def _answer(line: socket.socket, state_path: str) -> None:
-    """Be the process of one call, and end."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     line.sendall(f"{os.getpid()}\n".encode())
     call = json.load(line.makefile(encoding="utf-8"))
@@ -48,4 +57,3 @@ def _answer(line: socket.socket, state_path: str) -> None:
         status = 1
         traceback.print_exc()
     line.sendall(json.dumps([status, sys.stdout.getvalue()]).encode())
-    posix._exit(0)
