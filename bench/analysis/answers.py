@@ -10,8 +10,8 @@ from bench.analysis.metrics import ANTT, GOODPUT, METRICS, SMALLEST, TAIL
 from bench.analysis.pairwise import pairwise
 from bench.plan.model import Mix, Plan
 from bench.plan.schedule import Role
-from bench.stats.rounding import bare, with_limits
-from bench.stats.verdict import MAX_FAILURE_SHARE, Verdict
+from bench.stats.rounding import bare, counted, with_limits
+from bench.stats.verdict import Verdict, fails_too_often
 from bench.store.record import Status, TrialRecord
 
 _DOES = {
@@ -124,7 +124,7 @@ def _progress_claim(findings: Findings, mix: Mix) -> str:
 
 def _barred(row: Contrast) -> bool:
     """Whether the mode fails in so many blocks that it cannot win."""
-    return row.failures > MAX_FAILURE_SHARE * row.n_attempted
+    return fails_too_often(row.failures, row.n_attempted)
 
 
 def _nearest(rows: Sequence[Contrast]) -> str:
@@ -208,21 +208,21 @@ def _mishaps(findings: Findings, mix: Mix) -> Iterator[str]:
             yield f"{mode} was skipped: {_short(own[0].reason)}"
         failed = [record for record in tried if record.status is Status.FAILED]
         if failed:
-            cannot = ", so it cannot win" if len(failed) > MAX_FAILURE_SHARE * len(tried) else ""
+            cannot = ", so it cannot win" if fails_too_often(len(failed), len(tried)) else ""
             yield f"{mode} fails {_of_blocks(failed, tried)}{cannot} ({_short(failed[0].reason)})"
         first = [r for r in findings.first_times if (r.role, r.mode_label, r.mix) == (Role.MIX, mode, mix.name)]
         lost = [record for record in first if record.status is Status.FAILED]
         if lost:
-            blocks = f"{len(lost)} block{'s' * (len(lost) != 1)}"
             were = "were" if len(lost) > 1 else "was"
-            yield f"{mode} failed {blocks} that {were} then measured once more ({_short(lost[0].reason)})"
+            repeated = f"{counted(len(lost), 'block')} that {were} then measured once more"
+            yield f"{mode} failed {repeated} ({_short(lost[0].reason)})"
         invalid = [record for record in tried if record.status is Status.INVALID]
         if invalid:
             yield f"{mode} is invalid in {_of_blocks(invalid, tried)} ({_short(invalid[0].reason)})"
 
 
 def _of_blocks(some: Sequence[TrialRecord], tried: Sequence[TrialRecord]) -> str:
-    return f"{len(some)} of {len(tried)} block{'s' * (len(tried) != 1)}"
+    return f"{len(some)} of {counted(len(tried), 'block')}"
 
 
 def _short(reason: str | None, length: int = 160) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from bench.analysis.cells import EXPLORATORY, PRIMARY, Cells, Pairs, Question
 from bench.analysis.colocation import EXCLUSIVE
-from bench.analysis.metrics import GOODPUT, JOB_METRICS, MIX_METRICS, TAIL, unit_of
+from bench.analysis.metrics import GOODPUT, JOB_METRICS, METRICS, MIX_METRICS, TAIL, Metric, unit_of
 from bench.plan.model import Mix, Plan
 from bench.stats.equivalence import Reproduction
 from bench.stats.multiplicity import benjamini_hochberg, holm
@@ -87,12 +87,23 @@ def _questions(plan: Plan, units: dict[str, str]) -> Iterator[Question]:
                     yield from _of_pair(plan, mix, mode, str(baseline), units)
 
 
+def primary_metrics(plan: Plan, mix: Mix) -> Iterator[tuple[Metric, str]]:
+    """Yield what the primary family asks of a mix: goodput of each job with users, then the plan's metrics."""
+    yield from ((GOODPUT, job) for job in dict.fromkeys(job.label for job in mix.jobs if job.serves_users))
+    yield from ((METRICS[name], "") for name in plan.primary if METRICS[name] in _of_mix(mix))
+
+
+def _of_mix(mix: Mix) -> Sequence[Metric]:
+    return (TAIL,) if mix.serves_only_users else MIX_METRICS
+
+
 def _of_pair(plan: Plan, mix: Mix, mode: str, baseline: str, units: dict[str, str]) -> Iterator[Question]:
-    for job in dict.fromkeys(job.label for job in mix.jobs if job.serves_users):
-        yield Question(mix.name, GOODPUT, job, mode, baseline, GOODPUT.unit, PRIMARY)
-    for metric in MIX_METRICS if not mix.serves_only_users else (TAIL,):
-        family = PRIMARY if metric.name in plan.primary else EXPLORATORY
-        yield Question(mix.name, metric, "", mode, baseline, metric.unit, family)
+    primary = list(primary_metrics(plan, mix))
+    for metric, job in primary:
+        yield Question(mix.name, metric, job, mode, baseline, metric.unit, PRIMARY)
+    for metric in _of_mix(mix):
+        if (metric, "") not in primary:
+            yield Question(mix.name, metric, "", mode, baseline, metric.unit, EXPLORATORY)
     for job in dict.fromkeys(job.label for job in mix.jobs):
         for metric in JOB_METRICS:
             unit = unit_of(metric, job, units)

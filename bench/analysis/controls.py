@@ -3,13 +3,13 @@
 They are no part of any family and correct nothing. Where one fails, the other intervals of the run deserve doubt.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from bench.analysis.cells import AGAIN, CONTROL, SLOWED, Cells, Question
 from bench.analysis.colocation import EXCLUSIVE, BlockCell, repeated_cells
-from bench.analysis.contrasts import Contrast, compared
-from bench.analysis.metrics import GOODPUT, METRICS, RATE, Metric, unit_of
+from bench.analysis.contrasts import Contrast, compared, primary_metrics
+from bench.analysis.metrics import RATE, unit_of
 from bench.analysis.reading import Reading
 from bench.analysis.trials import TrialMeasure
 from bench.plan.model import Job, Mix, Plan
@@ -64,7 +64,7 @@ def _against_itself(plan: Plan, cells: Cells) -> list[Control]:
     if mode is None:
         return []
     found = []
-    for metric, job in _measured(plan, mix):
+    for metric, job in primary_metrics(plan, mix):
         label = f"{mode.label} {AGAIN}"
         question = Question(mix.name, metric, job, label, mode.label, metric.unit, CONTROL)
         contrast = _judged(_ask(plan, cells, question, mix), 1.0)
@@ -72,13 +72,6 @@ def _against_itself(plan: Plan, cells: Cells) -> list[Control]:
         told = f"A/A: {mode.label} against itself ({metric.label} {of} the mix “{mix.name}”)"
         found.append(Control("A/A", 1.0, contrast, f"{told} {_shown(contrast)}, {_covers_one(contrast)}."))
     return found
-
-
-def _measured(plan: Plan, mix: Mix) -> Iterator[tuple[Metric, str]]:
-    """Yield what the primary family asks of a mix: goodput of each job that serves users, and primary metrics."""
-    yield from ((GOODPUT, job) for job in dict.fromkeys(job.label for job in mix.jobs if job.serves_users))
-    if not mix.serves_only_users:
-        yield from ((METRICS[name], "") for name in plan.primary)
 
 
 def _covers_one(row: Contrast) -> str:

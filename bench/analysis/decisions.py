@@ -12,7 +12,7 @@ from bench.analysis.requests import NO_SLO
 from bench.plan.model import Mix, Plan
 from bench.stats.equivalence import Reproduction
 from bench.stats.interval import Interval, geometric_mean_interval
-from bench.stats.verdict import MAX_FAILURE_SHARE, Verdict
+from bench.stats.verdict import Verdict, fails_too_often
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _doubt(pair: Pair) -> float:
 
 def _fails_too_often(cells: Cells, mode: str, mix: Mix) -> bool:
     attempts = cells.attempts(mode, mix)
-    return sum(attempts.values()) > MAX_FAILURE_SHARE * len(attempts)
+    return fails_too_often(sum(attempts.values()), len(attempts))
 
 
 def _readings(cells: Cells, mix: Mix, metric: str, mode: str, job: str) -> list[Reading]:

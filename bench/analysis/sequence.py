@@ -19,7 +19,7 @@ _ALWAYS = Window(-inf, inf)
 
 
 @dataclass(frozen=True)
-class Level:
+class Plateau:
     """A level of relative durations, from one instant to another in seconds after the common start."""
 
     from_s: float
@@ -40,7 +40,7 @@ class StepSequence:
     relative: Vector
     counts: NDArray[np.bool_]
     """Which of them are in the window."""
-    levels: tuple[Level, ...]
+    levels: tuple[Plateau, ...]
     """None where the window could not be judged; more than one where a change point was found."""
 
 
@@ -64,7 +64,7 @@ def _work(steps: pd.DataFrame | None, requests: pd.DataFrame | None, tenant: Ten
     return Steps(*(own[name].to_numpy(np.float64) for name in ("end_s", "duration_s", "items")))
 
 
-def _levels(window: Window, tenant: TenantMeasure, end_s: Vector, middle_s: float) -> Iterator[Level]:
+def _levels(window: Window, tenant: TenantMeasure, end_s: Vector, middle_s: float) -> Iterator[Plateau]:
     """Yield the segments of the verdict, whose positions are those of units of equally many steps."""
     found = tenant.verdict.segments
     if found is None:
@@ -72,4 +72,4 @@ def _levels(window: Window, tenant: TenantMeasure, end_s: Vector, middle_s: floa
     starts = [start * steps_per_unit(len(end_s)) for start in found.starts]
     edges_s = [window.start_s, *(float(end_s[start - 1]) for start in starts[1:]), window.stop_s]
     for from_s, to_s, mean_s in zip(edges_s[:-1], edges_s[1:], found.means, strict=True):
-        yield Level(from_s, to_s, mean_s / middle_s)
+        yield Plateau(from_s, to_s, mean_s / middle_s)

@@ -13,7 +13,7 @@ from bench.analysis.contrasts import ALL_TRIALS
 from bench.analysis.summary import Comparison
 from bench.plan.schedule import Role
 from bench.report.table import Source, Table, headings
-from bench.stats.rounding import MOST_DIGITS
+from bench.stats.rounding import MOST_DIGITS, counted
 from bench.stats.verdict import MIN_BLOCKS
 from bench.store.record import Status
 
@@ -146,7 +146,7 @@ def _open_loop(comparison: Comparison) -> Check:
 def _enough(comparison: Comparison) -> Check:
     blocks = comparison.plan.blocks
     if blocks < MIN_BLOCKS:
-        return Check(NO, f"{blocks} block{'s' * (blocks != 1)}; with fewer than {MIN_BLOCKS} no verdict is given")
+        return Check(NO, f"{counted(blocks, 'block')}; with fewer than {MIN_BLOCKS} no verdict is given")
     return Check(YES, f"{blocks} blocks of fresh processes; intervals are over blocks, never over steps")
 
 

@@ -9,7 +9,7 @@ from bench.analysis.summary import Comparison
 from bench.report.table import BLOCKS, Source, Table, headings
 from bench.stats.equivalence import TAIL_MARGIN, THROUGHPUT_MARGIN
 from bench.stats.ratio import RatioInterval
-from bench.stats.rounding import bare
+from bench.stats.rounding import bare, counted
 from bench.stats.verdict import MIN_BLOCKS
 
 NEGLIGIBLE = 0.01
@@ -135,12 +135,12 @@ def _shown(decision: Decision) -> str:
         return "nothing to compare with"
     if _too_few(decision):
         n = decision.lead.interval.n
-        return f"not enough data: {n} block{'s' * (n != 1)} compare{'s' * (n == 1)}, {MIN_BLOCKS} are needed"
+        return f"not enough data: {counted(n, 'block')} compare{'s' * (n == 1)}, {MIN_BLOCKS} are needed"
     if pair.p_adjusted is None:
         return f"no test applies: {_untested(pair)}"
     count = decision.candidates * (decision.candidates - 1) // 2
     p = "p < 0.001" if pair.p_adjusted < 0.001 else f"p = {pair.p_adjusted:.3f}"
-    pairs = f"Holm over {count} pair{'s' * (count > 1)}"
+    pairs = f"Holm over {counted(count, 'pair')}"
     if decision.alike:
         return f"{_alike(decision)} (difference from {pair.b}: {p}, {pairs})"
     sure = f"{p} against {pair.b} ({pairs})"

@@ -14,6 +14,7 @@ from bench.report.labels import watermark
 from bench.report.rendering import environment
 from bench.report.table import BLOCKS, Source, Table, headings
 from bench.stats.equivalence import ALPHA, TAIL_MARGIN, THROUGHPUT_MARGIN
+from bench.stats.rounding import counted
 
 CSV = "compare.csv"
 _REMARK = (
@@ -73,7 +74,7 @@ def _differ(found: Repetition, most: int = 3) -> str:
     if not fields:
         return "Their set-ups are the same in every recorded field."
     named = f"{', '.join(fields[:most])}{f' and {len(fields) - most} more' if len(fields) > most else ''}"
-    return f"Their set-ups differ in {len(fields)} field{'s' * (len(fields) != 1)}: {named}."
+    return f"Their set-ups differ in {counted(len(fields), 'field')}: {named}."
 
 
 def difference_table(found: Repetition) -> Table:

@@ -19,6 +19,7 @@ from bench.report.refusals import refuse_unsound
 from bench.report.rendering import environment
 from bench.report.steadiness import repeat_remarks
 from bench.stats.quantile import minimum_count
+from bench.stats.rounding import counted
 from bench.stats.verdict import ALPHA, MAX_FAILURE_SHARE, MIN_BLOCKS
 from bench.store.record import Status
 from bench.store.run_folder import RunFolder
@@ -115,8 +116,8 @@ def _run_words(comparison: Comparison) -> str:
     made = "The model of a device, not a device, was asked" if run.simulated else "Measured"
     return (
         f"{made}: {device}{f', driver {driver}' if driver else ''}. Sharing modes: {modes}. Mixes: "
-        f"{'; '.join(_sized(mix) for mix in plan.mixes)}. {_counted(plan.blocks, 'block')} in random order "
-        f"(seed {run.seed}), windows of {plan.timing.window_s:g} s; {_counted(len(comparison.records), 'trial')}: "
+        f"{'; '.join(_sized(mix) for mix in plan.mixes)}. {counted(plan.blocks, 'block')} in random order "
+        f"(seed {run.seed}), windows of {plan.timing.window_s:g} s; {counted(len(comparison.records), 'trial')}: "
         f"{outcome}; {len(comparison.flagged)} flagged. Version {run.software.get('bench', 'not recorded')}, "
         f"commit {run.software.get('commit') or 'not recorded'}"
         f"{' with local changes' if run.software.get('dirty') else ''}."
@@ -124,11 +125,7 @@ def _run_words(comparison: Comparison) -> str:
 
 
 def _sized(mix: Mix) -> str:
-    return f"{mix.name} ({_counted(len(mix.jobs), 'job')})"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return f"{mix.name} ({counted(len(mix.jobs), 'job')})"
 
 
 def _data_uri(png: Path) -> str:

@@ -34,6 +34,11 @@ def bare(value: float) -> str:
     return _fixed(value, _decimals(value, BARE_DIGITS)) if value else "0"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 block", "2 blocks"."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def _decimals(number: float, digits: int) -> int:
     """Return the decimal place of the last significant digit; negative left of the point."""
     if not math.isfinite(number):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.stats.ratio import RatioInterval
+from bench.stats.rounding import counted
 
 MIN_BLOCKS = 6
 """With 5 blocks no exact test can reach p < 0.05 (`crosscheck.smallest_possible_p`)."""
@@ -59,13 +60,17 @@ def judge(
     return _winner(Verdict.WORSE, "the baseline", baseline_failures, blocks)
 
 
+def fails_too_often(failures: int, blocks: int) -> bool:
+    """Whether a mode failed in more blocks than it may and still win."""
+    return failures > MAX_FAILURE_SHARE * blocks
+
+
 def _too_few(n: int, blocks: int) -> str:
-    of = f"{n} of {blocks} block{'s' * (blocks != 1)} compare{'s' * (n == 1)}"
-    return f"{of}, {MIN_BLOCKS} are needed"
+    return f"{n} of {counted(blocks, 'block')} compare{'s' * (n == 1)}, {MIN_BLOCKS} are needed"
 
 
 def _winner(verdict: Verdict, side: str, failures: int, blocks: int) -> Judgement:
-    if failures > MAX_FAILURE_SHARE * blocks:
+    if fails_too_often(failures, blocks):
         return Judgement(Verdict.FAILS_TOO_OFTEN, f"{side} fails {failures} of {blocks}")
     return Judgement(verdict)
 

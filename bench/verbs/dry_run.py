@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from bench.gpu.device import Device
 from bench.plan.mode import AsFound
 from bench.plan.schedule import Role, Schedule, Trial
+from bench.stats.rounding import counted
 from bench.verbs.calibration import searching
 
 SPREADS = (0.01, 0.02, 0.03, 0.05)
@@ -51,8 +52,8 @@ def _times(schedule: Schedule, most: int | None) -> Iterator[str]:
     timing, blocks = schedule.timing, len(schedule.blocks)
     measured_h, total_h = schedule.measured_s / 3600, (schedule.measured_s + schedule.start_up_s) / 3600
     yield (
-        f"{len(schedule.trials)} trials in {blocks} block{'s' * (blocks > 1)}, {timing.settle_s:g} s to settle "
-        f"and {timing.window_s:g} s of window each: {measured_h:.2f} h of measuring;"
+        f"{len(schedule.trials)} trials in {counted(blocks, 'block')}, {timing.settle_s:g} s to settle and "
+        f"{timing.window_s:g} s of window each: {measured_h:.2f} h of measuring;"
     )
     yield f"with starting jobs and switching modes, as assumed for a real GPU, about {total_h:.1f} GPU hours"
     if most:

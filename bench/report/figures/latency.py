@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.ticker import LogLocator, StrMethodFormatter
+from matplotlib.ticker import StrMethodFormatter
 
 from bench.analysis.colocation import EXCLUSIVE
 from bench.analysis.summary import Comparison
@@ -13,7 +13,7 @@ from bench.analysis.trials import JobMeasure, TrialMeasure
 from bench.analysis.windows import CURVE_PROBABILITIES, Vector
 from bench.plan.model import Mix
 from bench.plan.schedule import Role
-from bench.report.figures.style import GREY, Drawing, Look, Spot, grid, wrapped
+from bench.report.figures.style import GREY, Drawing, Look, Spot, grid, round_log_ticks, wrapped
 from bench.report.labels import whole
 from bench.report.table import Source
 from bench.stats.rounding import bare
@@ -132,5 +132,4 @@ def _scale(axes: Axes, shown_ms: Vector) -> None:
     if not len(shown_ms) or shown_ms.min() <= 0 or shown_ms.max() < _WIDE * shown_ms.min():
         return
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    round_log_ticks(axes.xaxis)

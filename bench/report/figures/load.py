@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 from bench.analysis.colocation import EXCLUSIVE
 from bench.analysis.levels import Level
 from bench.analysis.load import LoadCurve, LoadPoint, load_curves
 from bench.analysis.summary import Comparison
-from bench.report.figures.style import COLUMN_IN, GREY, Drawing, Look, Spot, matrix, wrapped
+from bench.report.figures.style import COLUMN_IN, GREY, Drawing, Look, Spot, matrix, round_log_ticks, wrapped
 from bench.report.labels import whole
 from bench.report.table import Source
 from bench.stats.rounding import with_limits
@@ -139,8 +138,7 @@ def _draw_search(above: Axes, below: Axes, curve: LoadCurve) -> None:
 
 def _scale(above: Axes, below: Axes) -> None:
     above.set(yscale="log", ylabel="response time (ms)")
-    above.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    above.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    round_log_ticks(above.yaxis)
     above.minorticks_off()
     below.set(ylim=(-0.03, 1.05), ylabel="share within the SLO")
 

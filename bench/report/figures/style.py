@@ -15,8 +15,10 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from bench.report.table import Source
 
@@ -146,6 +148,13 @@ def matrix(rows: int, columns: int, height_in: float) -> tuple[Figure, Any]:
         sharey="row",
         squeeze=False,
     )
+
+
+def round_log_ticks(axis: Axis) -> None:
+    """Name 1, 2 and 5 of each decade of a log axis, in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def wrapped(text: str, width: int = 26, lines: int = 3) -> str:

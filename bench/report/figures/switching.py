@@ -2,11 +2,10 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from bench.analysis.summary import Comparison
 from bench.analysis.switching import SwitchingTime
-from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, wrapped
+from bench.report.figures.style import GREY, PAGE_IN, Drawing, Look, grid, round_log_ticks, wrapped
 from bench.report.table import Source
 
 _SPREAD = 0.22  # half the height over which the blocks of one line are laid out
@@ -21,9 +20,7 @@ def draw_switching(comparison: Comparison, look: dict[str, Look]) -> Drawing:
         if time is not None:
             _draw(axes, y, time, look[time.mode])
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    round_log_ticks(axes.xaxis)
     axes.set_xlabel("seconds (log axis)")
     axes.set_yticks(range(len(lines)), [wrapped(label, 60, 1) for label, _ in lines])
     for tick, (_, time) in zip(axes.get_yticklabels(), lines, strict=True):
