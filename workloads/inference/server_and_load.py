@@ -18,7 +18,6 @@ import importlib.util
 import os
 import sys
 import tempfile
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -33,7 +32,7 @@ from workloads.inference.load.client import Client
 from workloads.inference.load.summary import Run
 from workloads.inference.load_test import summarised
 from workloads.inference.serving.process import ServerProcess
-from workloads.job import JOB_DIR_VARIABLE, POLL_PERIOD_S, Job, now_s
+from workloads.job import JOB_DIR_VARIABLE, Job
 from workloads.options import positive, workload_parser
 from workloads.torch_device import installed_libraries
 
@@ -90,9 +89,7 @@ def load_arguments(options: Namespace) -> Namespace:
     return load_options.parse([word for name in words for word in _flag(name, words[name])] + searching, None)
 
 
-def work(
-    job: Job, client: Client, server: ServerProcess, options: Namespace, stopping: Callable[[], bool]
-) -> None:
+def work(job: Job, client: Client, server: ServerProcess, options: Namespace) -> None:
     """Warm up, say who computes, and send requests; or search, and tell the rate that was found."""
     client.warm_up(job)
     identity = server.identity()
@@ -101,9 +98,7 @@ def work(
     job.identity(**identity)
     if options.search_max_rate:
         found = client.search_max_rate(server.warm_rate_per_s()).as_dict()
-        _, stop_s = job.span()
-        while not stopping() and now_s() < stop_s:
-            time.sleep(POLL_PERIOD_S)
+        client.stay(job)
         job.load(None, 0.0, **found)
         return
     asked = load_arguments(options)
@@ -164,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with server:
             stopping = _stopping(job, server, options.search_max_rate)
             with closing(Client(load_arguments(options), folder, stopping=stopping)) as client:
-                work(job, client, server, options, stopping)
+                work(job, client, server, options)
         job.peak_memory_mib = server.peak_memory_mib()
 
 

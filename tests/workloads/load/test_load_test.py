@@ -243,6 +243,19 @@ def test_requests_out_at_the_stop_are_followed(start_job: Any, answering: Any) -
     assert events.requests.done_s.max() > stop_s
 
 
+def test_a_tenant_to_whom_nobody_comes_any_more_stays_to_the_stop(
+    start_job: Any, answering: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "two.csv").write_text("0.1\n0.2\n9\n")
+    tenant = start_job(answering(), arrivals="trace", trace=tmp_path / "two.csv")
+    tenant.await_event("ready")
+    _, stop_s = tenant.release(in_s=0.3, for_s=1.0)
+    assert tenant.finish() == 0
+    events = EventLog(tenant.folder / "events.jsonl").read()
+    assert events.load["planned"] == len(events.requests) == 2
+    assert events.done["time_s"] >= stop_s
+
+
 @pytest.mark.parametrize("when", ["loading", "waiting for the server"])
 def test_sigterm_ends_it_well(start_job: Any, answering: Any, when: str) -> None:
     tenant = start_job(answering() if when == "loading" else answering(BUSY), rate=100, startup_s=60)

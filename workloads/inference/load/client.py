@@ -23,7 +23,7 @@ from workloads.inference.load.slo_search import MaxRate, Probe, Search
 from workloads.inference.load.summary import Run
 from workloads.inference.load.target import Target
 from workloads.inference.load.wire import OK, Request
-from workloads.job import Job, now_s
+from workloads.job import POLL_PERIOD_S, Job, now_s
 
 RETRY_S = 0.1
 Pool = Callable[[Target, bytes, int, float], HttpPool]
@@ -76,9 +76,17 @@ class Client:
         start_s, stop_s = job.span()
         scenario = self._scenario(start_s, stop_s)
         run = self._run(start_s, start_s, stop_s, scenario, job)
+        self.stay(job)
         planned = scenario.planned if isinstance(scenario, OpenLoop) else None
         job.load(planned, run.cpu_s, **how_made(self._options), **details(run))
         return run
+
+    def stay(self, job: Job) -> None:
+        """Be there until the stop: a tenant to whom nobody comes any more still takes its share of the device."""
+        _, stop_s = job.span()
+        stopping = self._stopping_with(job)
+        while not stopping() and (left_s := stop_s - now_s()) > 0:
+            time.sleep(min(left_s, POLL_PERIOD_S))
 
     def search_max_rate(self, first_per_s: float | None = None) -> MaxRate:
         """Find the highest rate that keeps the SLO, from a first guess (None: the rate of the options)."""
