@@ -1,6 +1,6 @@
 """From what happened in a trial to its record."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from bench.clock import utc_now
@@ -22,9 +22,10 @@ from bench.store.record import (
 )
 from bench.store.software import boot_id
 from bench.telemetry.contract import Telemetry
-from bench.telemetry.gates import Gates, judge_clock, judge_telemetry
+from bench.telemetry.gates import Gates, host_busy, judge_clock, judge_host, judge_telemetry
 
 LATE = 0.05  # of the SLO: p99 of sent - scheduled that the load generator may have
+MOST_CLIENT_CPU = 0.7  # of its one core, from start to stop; beyond that a load generator measures itself
 
 
 def measured(
@@ -39,7 +40,8 @@ def measured(
 ) -> TrialRecord:
     """Return the record of a trial whose jobs were started."""
     proof = (*evidence, *corun.evidence)
-    gates = _gates(telemetry, corun, run.device.get("sm_clock_lock_mhz"))
+    busy = host_busy(telemetry, corun.window.settle_s, corun.window.stop_s) if corun.window else None
+    gates = _gates(telemetry, corun, run.device.get("sm_clock_lock_mhz")) + judge_host(busy)
     if run.device.get("kind") == "gpu" and corun.window:  # on the host's cores nothing is pinned, clients neither
         gates += judge_clients(corun.outcomes, corun.window)
     status, reason = _judge(proof, corun, gates)
@@ -49,6 +51,7 @@ def measured(
         window=_window(corun),
         evidence=tuple(each.as_record() for each in proof),
         telemetry=_telemetry(telemetry), flags=(*flags, *gates.flags), sampler_cpu_s=telemetry.sampler_cpu_s,
+        cpu_busy=_rounded(busy),
     )  # fmt: skip
 
 
@@ -83,8 +86,8 @@ def _call(timed: TimedCall) -> SwitchingCall:
     )  # fmt: skip
 
 
-def _rounded(duration_s: float | None) -> float | None:
-    return None if duration_s is None else round(duration_s, 6)
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
 
 
 def _record(
@@ -101,10 +104,11 @@ def _record(
     telemetry: TelemetryRecord | None = None,
     flags: tuple[str, ...] = (),
     sampler_cpu_s: float | None = None,
+    cpu_busy: float | None = None,
 ) -> TrialRecord:
     host = HostRecord(
         started_at=started_at.isoformat(), ended_at=utc_now().isoformat(), boot_id=boot_id(),
-        sampler_cpu_s=sampler_cpu_s,
+        sampler_cpu_s=sampler_cpu_s, cpu_busy=cpu_busy,
     )  # fmt: skip
     return TrialRecord(
         run_id=run.run_id, id=trial.id, status=status, reason=reason, simulated=run.simulated, block=trial.block,
@@ -121,13 +125,19 @@ def _gates(telemetry: Telemetry, corun: CoRun, locked_mhz: float | None) -> Gate
 
 
 def judge_clients(outcomes: Sequence[Outcome], window: Window) -> Gates:
-    """Fault loads that were sent later than the instrument may be: 5 % of what is promised, at p99 (LATE)."""
-    faults = []
-    for outcome in outcomes:
-        tenant, lag_s = outcome.tenant, outcome.events.requests.lag_p99_s(window.settle_s, window.stop_s)
-        if tenant.workload.one_of and tenant.slo_s and lag_s is not None and lag_s > LATE * tenant.slo_s:
-            faults.append(f"the load of {tenant.name} was sent {1000 * lag_s:.1f} ms late at p99")
-    return Gates(tuple(faults))
+    """Fault load generators that could not keep up: late by LATE of what is promised at p99, or short of CPU."""
+    served = [outcome for outcome in outcomes if outcome.tenant.workload.one_of]
+    return Gates(tuple(fault for outcome in served for fault in _client_faults(outcome, window)))
+
+
+def _client_faults(outcome: Outcome, window: Window) -> Iterator[str]:
+    name, slo_s, load = outcome.tenant.name, outcome.tenant.slo_s, outcome.events.load
+    lag_s = outcome.events.requests.lag_p99_s(window.settle_s, window.stop_s)
+    if slo_s and lag_s is not None and lag_s > LATE * slo_s:
+        yield f"the load of {name} was sent {1000 * lag_s:.1f} ms late at p99"
+    share = load["cpu_s"] / (window.stop_s - window.start_s) if load else 0.0
+    if share > MOST_CLIENT_CPU:
+        yield f"the load of {name} took {100 * share:.0f} % of its core"
 
 
 def _judge(proof: Sequence[Evidence], corun: CoRun, gates: Gates) -> tuple[Status, str | None]:

@@ -83,6 +83,8 @@ class HostRecord(Document):
     ended_at: str
     boot_id: str | None
     sampler_cpu_s: float | None = None
+    cpu_busy: float | None = None
+    """Share of the window in which the mean core of the host was busy; None where that was not watched."""
 
 
 class TrialRecord(Document):

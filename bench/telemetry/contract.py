@@ -14,6 +14,7 @@ class Telemetry:
     `samples` has `time_s` (CLOCK_MONOTONIC at receipt) and a column per field, unit in its name; a cell the device
     would not tell is missing. `energy` has `time_s` and `energy_j`, the driver's cumulative counter for the whole
     device, so that energy between any two instants is a difference; it is None where there is no counter.
+    `host_idle` has `time_s` and `idle_s`, the idle time of the mean core that we may use, likewise.
     `reasons` says for each column without a single value, and for `energy`, what the device answered instead;
     `sources` names the driver's field behind each column, because several can give the power.
     """
@@ -26,6 +27,7 @@ class Telemetry:
     achieved_period_s: float | None = None  # median distance between samples
     longest_gap_s: float | None = None
     sampler_cpu_s: float | None = None  # processor time that the sampling itself took
+    host_idle: pd.DataFrame | None = None
     remarks: tuple[str, ...] = ()  # text lines among the rows, frozen columns, an early end of the stream
 
 

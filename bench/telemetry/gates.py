@@ -2,7 +2,7 @@
 
 Hardware and thermal slowdowns are faults of the instrument: the device was not the one that the mode is judged on.
 The software power cap is something that a mode itself can cause (more tenants draw more power), so it is a flag;
-and so is a clock lock that the power cap does not let hold.
+and so are a clock lock that the power cap does not let hold, and a host without a core to spare.
 Bits of `clocks_event_reasons.active`: nvml.h; the counters of the same reasons are cumulative microseconds.
 """
 
@@ -30,6 +30,9 @@ _POWER_CAP_BIT = 0x04
 POWER_CAP_FLAG = "software_power_cap"
 _IDLE_BIT = 0x01
 CLOCK_LOCK_FLAG = "clock_lock_not_held"
+HOST_CPU_FLAG = "host_cpu_busy"
+MOST_BUSY = 0.9
+"""Of the window the host's cores may be busy; beyond that jobs wait for the host, and not for the device alone."""
 _CLOCK_STEP_MHZ = 15.0  # the boards' clocks go in steps of 15 MHz; a reading may be one off
 _SPARED_SHARE = 0.05  # of the samples may be off: a clock ramps up after the device was idle for a moment
 _BLIND_S, _BLIND_PERIODS = 5.0, 10  # a gap of this length, in seconds and in sampling periods, hides a throttle
@@ -71,6 +74,20 @@ def judge_telemetry(
     held = locked_mhz is None or _holds(window, locked_mhz)
     flags = [*((POWER_CAP_FLAG,) if capped else ()), *(() if held else (CLOCK_LOCK_FLAG,))]
     return Gates((*sorted(reasons), *blind), tuple(flags))
+
+
+def judge_host(busy: float | None) -> Gates:
+    """Look at the share of the window in which the host's cores were busy; None, unknown, raises nothing."""
+    return Gates(flags=(HOST_CPU_FLAG,)) if busy is not None and busy > MOST_BUSY else Gates()
+
+
+def host_busy(telemetry: Telemetry, settle_s: float, stop_s: float) -> float | None:
+    """Return which share of the window [settle, stop] the mean core was busy; None if not seen whole."""
+    idle = telemetry.host_idle
+    if idle is None or idle["time_s"].iloc[0] > settle_s or idle["time_s"].iloc[-1] < stop_s:
+        return None
+    from_s, to_s = np.interp([settle_s, stop_s], idle["time_s"], idle["idle_s"])
+    return min(max(1 - float(to_s - from_s) / (stop_s - settle_s), 0.0), 1.0)
 
 
 def _blind_fault(telemetry: Telemetry, settle_s: float, stop_s: float) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Watching a real GPU: one long-lived `nvidia-smi`, and NVML's energy counter beside it."""
+"""Watching a real GPU: one long-lived `nvidia-smi`, with NVML's energy counter and the host's idle time."""
 
 import threading
 from collections.abc import Iterator
@@ -13,9 +13,10 @@ from bench.gpu.energy import EnergyCounter
 from bench.gpu.smi import NvidiaSmi
 from bench.gpu.stream import SampleStream, StreamEnd, thread_cpu_s
 from bench.telemetry.contract import Telemetry
+from bench.telemetry.host_cpu import idle_s
 from bench.telemetry.parse import SAMPLED_FIELDS, parse_stream
 
-_ENERGY_PERIOD_S = 0.5  # the counter follows a sensor that is updated every 0.1 s
+_COUNTER_PERIOD_S = 0.5  # that of energy follows a sensor which is updated every 0.1 s
 
 
 class NvidiaSampler:
@@ -39,25 +40,25 @@ class NvidiaSampler:
         fields = list(self._smi.names_of(SAMPLED_FIELDS).values())
         if not fields:
             raise DeviceError("`nvidia-smi --help-query-gpu` names none of the fields that are sampled")
-        energy = _EnergyPoll(self._device.uuid, self._clock)
+        counters = _Counters(self._device.uuid, self._clock)
         try:
             stream = self._smi.stream(self._device.uuid, fields, round(self._period_s * 1000), self._clock)
-            watch = NvidiaWatch(stream, energy, self._period_s)
+            watch = NvidiaWatch(stream, counters, self._period_s)
             try:
                 yield watch
             finally:
                 watch.end = stream.stop()
         finally:
-            energy.stop()
+            counters.stop()
 
 
 class NvidiaWatch:
     """A watch on a real GPU."""
 
-    def __init__(self, stream: SampleStream, energy: "_EnergyPoll", period_s: float) -> None:
+    def __init__(self, stream: SampleStream, counters: "_Counters", period_s: float) -> None:
         self.end: StreamEnd | None = None
         self._stream = stream
-        self._energy = energy
+        self._counters = counters
         self._period_s = period_s
 
     @property
@@ -68,26 +69,27 @@ class NvidiaWatch:
     def result(self) -> Telemetry:
         """Return what was seen up to now; whole once the context of the watch has been left."""
         telemetry = parse_stream(list(self._stream.received), self._period_s)
-        telemetry.energy = self._energy.readings()
+        telemetry.energy, telemetry.host_idle = self._counters.energy(), self._counters.host_idle()
         if telemetry.energy is None:
-            telemetry.reasons["energy"] = self._energy.reason
+            telemetry.reasons["energy"] = self._counters.reason
         else:
-            telemetry.remarks += _energy_remarks(telemetry.energy, self._energy.reason)
+            telemetry.remarks += _energy_remarks(telemetry.energy, self._counters.reason)
         if self.end:
-            telemetry.sampler_cpu_s = self.end.cpu_s + self._energy.cpu_s
+            telemetry.sampler_cpu_s = self.end.cpu_s + self._counters.cpu_s
             telemetry.remarks += _remarks(self.end, self._stream.command)
         return telemetry
 
 
-class _EnergyPoll:
-    """Reads the energy counter at once, then every half second, and once more at the end."""
+class _Counters:
+    """Reads the GPU's energy and the host's idle time at once, then every half second, and at the end."""
 
     def __init__(self, uuid: str, clock: Clock) -> None:
         self.cpu_s = 0.0
         self.reason = ""
         self._uuid = uuid
         self._clock = clock
-        self._readings: list[tuple[float, float]] = []
+        self._energy: list[tuple[float, float]] = []
+        self._idle: list[tuple[float, float]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._poll, daemon=True)
         self._thread.start()
@@ -97,23 +99,32 @@ class _EnergyPoll:
         self._over.set()
         self._thread.join()
 
-    def readings(self) -> pd.DataFrame | None:
+    def energy(self) -> pd.DataFrame | None:
         """Return `time_s` and `energy_j`; None if there was no reading."""
-        return pd.DataFrame(self._readings, columns=["time_s", "energy_j"]) if self._readings else None
+        return _table(self._energy, "energy_j")
+
+    def host_idle(self) -> pd.DataFrame | None:
+        """Return `time_s` and `idle_s`; None if there was no reading."""
+        return _table(self._idle, "idle_s")
 
     def _poll(self) -> None:
         with EnergyCounter(self._uuid) as counter:
-            while self._read(counter) and not self._over.wait(_ENERGY_PERIOD_S):
-                pass
+            self._read(counter)
+            while not self._over.wait(_COUNTER_PERIOD_S):
+                self._read(counter)
             self._read(counter)
             self.reason = counter.reason or ""
         self.cpu_s = thread_cpu_s()
 
-    def _read(self, counter: EnergyCounter) -> bool:
-        energy_j = counter.read_j()
-        if energy_j is not None:
-            self._readings.append((self._clock.monotonic_s(), energy_j))
-        return energy_j is not None
+    def _read(self, counter: EnergyCounter) -> None:
+        now_s = self._clock.monotonic_s()
+        for readings, value in ((self._energy, counter.read_j()), (self._idle, idle_s())):
+            if value is not None:
+                readings.append((now_s, value))
+
+
+def _table(readings: list[tuple[float, float]], column: str) -> pd.DataFrame | None:
+    return pd.DataFrame(readings, columns=["time_s", column]) if readings else None
 
 
 def _energy_remarks(energy: pd.DataFrame, reason: str) -> tuple[str, ...]:

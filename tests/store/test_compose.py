@@ -1,6 +1,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 
 from bench.launch.corun import CoRun
@@ -86,17 +87,38 @@ def test_a_load_that_was_sent_late_is_no_fair_measurement(
 ):
     due_s = [101.5, 102.0, 102.5, 103.5]  # the last after the window
     columns = {"scheduled_s": due_s, "sent_s": [101.5, 102.01, 102.5, 104.0], "done_s": [102, 102.1, 102.6, 104.1]}
-    served = replace(corun.outcomes[0], events=JobEvents(request_batches=[
-        {**columns, "status": ["ok"] * 4, "items": [1] * 4}
-    ]))  # fmt: skip
-    workload = served.tenant.workload.model_copy(update={"one_of": {"rate": 1.0}})
-    served = replace(served, tenant=replace(served.tenant, workload=workload, slo_s=slo_s))
+    events = JobEvents(request_batches=[{**columns, "status": ["ok"] * 4, "items": [1] * 4}])
     run = run_record.model_copy(update={"device": {"kind": kind}})
-    only = CoRun((served,), corun.window)
+    only = CoRun((served(corun, events, slo_s),), corun.window)
     record = measured(run, trial, ProcessLauncher(), [PROVEN], only, telemetry, [], STARTED_AT)
     assert record.status is status
     if status is Status.INVALID:
         assert "the load of a was sent 10.0 ms late at p99" in record.reason
+
+
+@pytest.mark.parametrize(("cpu_s", "status"), [(2.0, Status.OK), (2.2, Status.INVALID)])
+def test_a_load_generator_short_of_cpu_is_no_fair_measurement(run_record, trial, telemetry, corun, cpu_s, status):
+    load = {"planned": 0, "cpu_s": cpu_s, "details": {}}  # from start to stop there are 3 s
+    only = CoRun((served(corun, JobEvents(load=load)),), corun.window)
+    run = run_record.model_copy(update={"device": {"kind": "gpu"}})
+    record = measured(run, trial, ProcessLauncher(), [PROVEN], only, telemetry, [], STARTED_AT)
+    assert record.status is status
+    if status is Status.INVALID:
+        assert record.reason == "not a fair measurement: the load of a took 73 % of its core"
+
+
+def test_a_busy_host_is_flagged_and_how_busy_is_kept(record_of, corun, telemetry):
+    telemetry.host_idle = pd.DataFrame({"time_s": [99.0, 104.0], "idle_s": [0.0, 0.25]})
+    record = record_of(CoRun(corun.outcomes[:1], corun.window), PROVEN)
+    assert (record.status, record.host.cpu_busy) == (Status.OK, 0.95)
+    assert record.flags == ("flag", "host_cpu_busy")
+
+
+def served(corun, events, slo_s=None):
+    """Return the first job as one that serves users."""
+    first = corun.outcomes[0]
+    workload = first.tenant.workload.model_copy(update={"one_of": {"rate": 1.0}})
+    return replace(first, events=events, tenant=replace(first.tenant, workload=workload, slo_s=slo_s))
 
 
 def test_an_unproven_mode_outranks_a_failed_job_wherever_it_was_seen(record_of, corun):

@@ -4,7 +4,16 @@ import pandas as pd
 import pytest
 
 from bench.telemetry.contract import Telemetry
-from bench.telemetry.gates import CLOCK_LOCK_FLAG, POWER_CAP_FLAG, Gates, judge_clock, judge_telemetry
+from bench.telemetry.gates import (
+    CLOCK_LOCK_FLAG,
+    HOST_CPU_FLAG,
+    POWER_CAP_FLAG,
+    Gates,
+    host_busy,
+    judge_clock,
+    judge_host,
+    judge_telemetry,
+)
 
 SETTLE_S, STOP_S = 10.0, 20.0
 QUIET = {
@@ -117,3 +126,25 @@ def test_rows_in_which_a_lost_gpu_tells_nothing_are_no_samples():
 @pytest.mark.parametrize(("step_s", "fault"), [(0.0, False), (0.04, False), (-0.06, True), (3600.0, True)])
 def test_a_clock_that_was_set_or_a_host_that_slept_is_a_fault(step_s, fault):
     assert bool(judge_clock(step_s).faults) == fault
+
+
+def host(*idle_s: float) -> Telemetry:
+    """Idle time of the mean core at 5, 10, 15, 20 and 25 s; the window is 10 to 20 s."""
+    return Telemetry(pd.DataFrame(), host_idle=pd.DataFrame({"time_s": [5.0, 10, 15, 20, 25], "idle_s": idle_s}))
+
+
+def test_how_busy_the_host_was_in_the_window():
+    assert host_busy(host(100, 105, 106, 107, 112), SETTLE_S, STOP_S) == pytest.approx(0.8)
+    assert host_busy(host(100, 105, 106, 107, 112), 12.5, 17.5) == pytest.approx(0.8)
+    assert host_busy(host(100, 105, 110, 115, 120), SETTLE_S, STOP_S) == pytest.approx(0.0)
+
+
+def test_a_host_that_was_not_watched_throughout_is_unknown():
+    assert host_busy(Telemetry(pd.DataFrame()), SETTLE_S, STOP_S) is None
+    assert host_busy(host(0, 1, 2, 3, 4), SETTLE_S, 26.0) is None
+    assert host_busy(host(0, 1, 2, 3, 4), 4.0, STOP_S) is None
+
+
+def test_a_host_without_a_core_to_spare_is_a_flag_because_a_mode_can_cause_it():
+    assert judge_host(0.91) == Gates(flags=(HOST_CPU_FLAG,))
+    assert judge_host(0.9) == judge_host(None) == Gates()

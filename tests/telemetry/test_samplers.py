@@ -52,6 +52,14 @@ def test_a_watch_sees_the_device_and_its_own_cost(tool, tmp_path):
     assert not any("ended" in remark for remark in telemetry.remarks)
 
 
+def test_the_hosts_idle_time_grows_no_faster_than_time(tool):
+    with sampler(tool, STEADY).watch() as watch:
+        wait_until(lambda: len(watch.result().host_idle) >= 3)
+    idle = watch.result().host_idle
+    passed_s, idle_s = (idle[name].iloc[-1] - idle[name].iloc[0] for name in ("time_s", "idle_s"))
+    assert 0 <= idle_s <= passed_s + 0.05  # the kernel counts in ticks, of every core apart
+
+
 def test_only_fields_that_the_driver_knows_are_asked_for(tool, tmp_path):
     with sampler(tool, STEADY).watch() as watch:
         wait_until(lambda: len(watch.result().samples) >= 1)
