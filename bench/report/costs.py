@@ -17,6 +17,7 @@ from bench.analysis.metrics import (
 )
 from bench.analysis.summary import Comparison
 from bench.report.table import BLOCKS, Source, Table, headings
+from bench.stats.rounding import with_limits
 
 _COLUMNS = ("mix", "mode", "metric", "job", "unit", "value", "ci_low", "ci_high", "n_blocks", "reason")
 _MEANS = "Geometric mean over blocks [95 % t interval]."
@@ -36,6 +37,17 @@ def slowdown_table(comparison: Comparison) -> Table:
     for (mix, job, mode), found in _cells(comparison.levels, metrics):
         table.add(mix, job, mode, _blocks(found), *(table.level(found.get(metric)) for metric in metrics))
     return table
+
+
+def faster_remarks(comparison: Comparison) -> list[str]:
+    """Say which jobs were faster beside others than alone by more than the margin, which no sharing can do."""
+    return [
+        f"{level.job} was faster beside others than alone: slowdown "
+        f"{with_limits(level.value, level.ci_low, level.ci_high)} in {level.mode} (mix “{level.mix}”). "
+        "Something held it up alone, such as clocks that ramp up; its progress, and STP, are too high by as much."
+        for level in comparison.levels
+        if level.metric == SLOWDOWN.name and level.value and level.ci_high and level.ci_high < 1 - SLOWDOWN.margin
+    ]
 
 
 def unit_table(comparison: Comparison) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 from bench.analysis.summary import Comparison, analyse
 from bench.errors import RecordError
 from bench.plan.model import Mix
+from bench.report.costs import faster_remarks
 from bench.report.exports import write_tables
 from bench.report.figures.draw import draw_all
 from bench.report.labels import QUESTIONS, banners, block_remarks, watermark
@@ -64,6 +65,7 @@ def _context(comparison: Comparison, figures: Figures, files: Mapping[str, str])
             *block_remarks(comparison.block_decision),
             *repeat_remarks(comparison),
             *(control.text for control in comparison.controls),
+            *faster_remarks(comparison),
         ],
         "banners": banners(comparison),
         "watermark": watermark(comparison),

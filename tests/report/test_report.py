@@ -169,6 +169,17 @@ def test_controls_stand_on_the_first_screen_and_in_their_own_family(tmp_path: Pa
     assert all(row[column] for row in controls for column in CONTRAST_COLUMNS)
 
 
+@pytest.mark.parametrize(("alone", "said"), [(0.93, True), (0.97, False)])
+def test_a_job_that_was_faster_beside_others_than_alone_is_named(tmp_path: Path, alone: float, said: bool) -> None:
+    def rate(trial: Trial, slot: int) -> float:
+        held_up = trial.role is Role.SOLO and slot == 0 and trial.mix.jobs[0].workload.startswith("resnet")
+        return 100.0 * (alone if held_up else 1.0) * wobble(trial)
+
+    first_screen = read(make_run(tmp_path, Recipe(rate=rate))).words.partition("How the modes compare")[0]
+    assert ("resnet50-training was faster beside others than alone: slowdown 0.9" in first_screen) is said
+    assert "bert-base-training was faster" not in first_screen
+
+
 def test_smoke_and_cpu_are_said_before_any_number(tmp_path: Path) -> None:
     plan = PLAN.replace("[time-slicing, mps]", "[cpu-shared]").replace("blocks: 6", "timing: smoke")
 
