@@ -77,7 +77,7 @@ def p99_of_steps(rng: np.random.Generator, n: int) -> bool:
 def attainment(rng: np.random.Generator, n: int) -> bool:
     """Draw for a share of requests: misses vary between trials by half, beyond those that chance gives."""
     misses = (1 - ATTAINED) * np.exp(rng.normal(-(0.5**2) / 2, 0.5, n))
-    return covers(mean_interval(rng.binomial(REQUESTS, 1 - misses) / REQUESTS), ATTAINED)
+    return covers(mean_interval(rng.binomial(REQUESTS, 1 - misses) / REQUESTS).within(0, 1), ATTAINED)
 
 
 def scaled(rng: np.random.Generator, n: int, beta: float) -> tuple[Array, Array]:

@@ -50,6 +50,8 @@ def _of_cell(mix: str, mode: str, blocks: list[BlockCell], units: dict[str, str]
         reason = starved or first_reason(readings)
         mean = mean_interval if METRICS[metric].may_be_zero else geometric_mean_interval
         interval = mean([] if starved else known)
+        if METRICS[metric].is_share:
+            interval = interval.within(0, 1)
         unit = unit_of(METRICS[metric], job, units)
         yield Level(mix, mode, metric, job, unit, interval.value, interval.low, interval.high, interval.n, reason)
 

@@ -17,6 +17,8 @@ class Metric:
     per_job: bool = False
     may_be_zero: bool = False
     """Zero is an honest value: its level is an arithmetic mean, and no ratio is made of it."""
+    is_share: bool = False
+    """It is between 0 and 1, and so are the limits of its interval."""
     is_tail: bool = False
     noise_worsens: bool = False
     """It is of the worst job, so noise alone makes it worse than that of taking turns, which has no error."""
@@ -43,9 +45,9 @@ RATE = Metric("rate", "throughput", "items/s", True, per_job=True)
 LATENCY_P50 = Metric("latency_p50", "median step latency", "s", False, per_job=True)
 LATENCY_P99 = Metric("latency_p99", "p99 step latency", "s", False, per_job=True, is_tail=True)
 GOODPUT = Metric("goodput", "goodput", "requests/s", True, per_job=True)
-ATTAINMENT = Metric("attainment", "SLO attainment", "", True, per_job=True, may_be_zero=True)
+ATTAINMENT = Metric("attainment", "SLO attainment", "", True, per_job=True, may_be_zero=True, is_share=True)
 OFFERED = Metric("offered_rate", "offered rate", "requests/s", True, per_job=True, may_be_zero=True)
-ERRORS = Metric("errors", "share of errors", "", False, per_job=True, may_be_zero=True)
+ERRORS = Metric("errors", "share of errors", "", False, per_job=True, may_be_zero=True, is_share=True)
 
 CLOSED_METRICS = (STP, ANTT, SMALLEST, JAIN, ISOLATION, ENERGY)
 """Those that rest on the progress of jobs in a closed loop."""

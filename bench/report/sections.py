@@ -1,6 +1,7 @@
 """The tables that people read, from a comparison; every one names the CSV file with the unrounded numbers."""
 
 from collections.abc import Iterable, Iterator
+from math import inf
 
 from bench.analysis.cells import PRIMARY
 from bench.analysis.colocation import EXCLUSIVE, JobProgress
@@ -210,14 +211,14 @@ def _is_cell(trial: TrialMeasure, mode: str, mix: str) -> bool:
 
 
 def _utilisation(table: Table, trials: list[TrialMeasure]) -> str:
-    return _mean(table, [trial.utilisation_percent for trial in trials])
+    return _mean(table, [trial.utilisation_percent for trial in trials], most=100)
 
 
-def _mean(table: Table, readings: list[Reading]) -> str:
+def _mean(table: Table, readings: list[Reading], most: float = inf) -> str:
     known = [reading.value for reading in readings if reading.value is not None]
     if not known:
         return table.missing(first_reason(readings))
-    mean = mean_interval(known)
+    mean = mean_interval(known).within(0, most)
     return table.interval(mean.value, mean.low, mean.high)
 
 

@@ -5,7 +5,7 @@ the bootstrap does not (BCa of a mean at n = 6: 86 % instead of 95 %, see `docs/
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,6 +35,12 @@ class Interval:
     def half_width(self) -> float | None:
         """Half the distance between the limits."""
         return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+    def within(self, least: float, most: float) -> "Interval":
+        """Return it with limits that the quantity can have, a share none above 1; it covers as often as before."""
+        if self.low is None or self.high is None:
+            return self
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
 
 
 def mean_interval(x: ArrayLike, confidence: float = 0.95) -> Interval:

@@ -49,6 +49,20 @@ def test_the_table_tells_what_users_asked_for_and_got(tmp_path: Path) -> None:
     assert {row[1] for row in job_table(comparison).rows} == {"resnet50-training"}
 
 
+def test_a_share_has_no_limit_above_all_or_below_none(tmp_path: Path) -> None:
+    def lucky_but_once(trial: Trial, window: Window) -> Mapping[str, Any]:
+        columns = one_a_second(trial, window)
+        return columns if trial.block == 1 else {**columns, "status": np.full(len(columns["items"]), "ok")}
+
+    plan = PLAN.replace("blocks: 2", "blocks: 4")
+    found = analyse(make_run(tmp_path, Recipe(plan_text=plan, requests=lucky_but_once))).levels
+    shares = {
+        level.metric: level for level in found if level.metric in ("attainment", "errors") and level.mode == "mps"
+    }
+    assert (shares["attainment"].value, shares["attainment"].ci_high) == (1 - 0.25 / 4, 1)
+    assert (shares["errors"].value, shares["errors"].ci_low) == (0.25 / 4, 0)
+
+
 def test_the_methods_tell_what_is_asked_of_users_in_the_primary_family(tmp_path: Path) -> None:
     run = make_run(tmp_path, Recipe(plan_text=PLAN, requests=one_a_second))
     methods = write_report(run).with_name("report.md").read_text(encoding="utf-8").partition("## Methods")[2]

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,16 @@ def test_geometric_mean_is_symmetric_in_factors() -> None:
     assert interval.low is not None
     assert interval.high is not None
     assert interval.high / 10 == pytest.approx(10 / interval.low)
+
+
+def test_limits_go_no_further_than_the_quantity() -> None:
+    shares = mean_interval([0.9, 1.0, 1.0, 1.0])
+    assert shares.low is not None
+    assert shares.high is not None
+    assert shares.high > 1
+    assert shares.within(0, 1) == replace(shares, high=1)
+    assert shares.within(0.9, 2) == replace(shares, low=0.9)
+    assert mean_interval([1.0]).within(0, 1) == mean_interval([1.0])
 
 
 def test_one_trial_has_a_value_and_no_interval() -> None:
