@@ -17,6 +17,7 @@ from bench.analysis.windows import PARTS
 from bench.plan.model import Plan
 from bench.plan.schedule import Role, Schedule, make_schedule
 from bench.stats.nested import VarianceComponents, best_repetitions, variance_components
+from bench.stats.rounding import bare
 from bench.store.record import TrialRecord, VisitRecord
 
 PART, LAUNCH, BLOCK = LEVELS = ("part of a window", "launch", "block")
@@ -48,7 +49,7 @@ class JobComponents:
 
     @property
     def of_trial(self) -> tuple[float, ...]:
-        """What each level adds to the variance of one trial's rate, which is a mean over the parts of its window."""
+        """What each level adds to the variance of one trial's rate, the mean over the parts of its window."""
         return tuple(own / (1 if above else PARTS) for above, own in enumerate(self._detected))
 
     @property
@@ -79,18 +80,19 @@ class Components:
         return None if parts is None else max(1, ceil(parts)) * self.costs_s[0]
 
     def advice(self, job: JobComponents) -> str:
-        """Say which repeats would narrow the intervals of this job."""
+        """Say which repeats would narrow intervals: of contrasts, from which differences of blocks cancel."""
         if job.variances is None:
             return job.reason or ""
-        part, launch, _ = job.spreads
-        if part is None and launch is None:
+        part, launch, _ = job.of_trial
+        if not part + launch:
             return "nothing within a block varies"
-        if launch is None:
+        if not launch:
             return "longer windows would narrow intervals as more launches or blocks do, and cost less"
         best_s = self.best_window_s(job) or 0
-        if best_s <= PARTS * self.costs_s[0]:
-            return "longer windows would hardly narrow intervals; more launches or blocks would"
-        return f"windows of {best_s:.0f} s would narrow intervals most for their time"
+        if best_s > PARTS * self.costs_s[0]:
+            return f"windows of {best_s:.0f} s would narrow intervals most for their time"
+        most = bare(100 * (1 - sqrt(launch / (part + launch))))
+        return f"longer windows would narrow intervals by {most} % at most; more launches or blocks go further"
 
 
 def components(
