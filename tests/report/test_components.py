@@ -11,7 +11,6 @@ from bench.plan.schedule import Role, Trial
 from bench.report.components import component_table
 from bench.report.figures.components import draw_components
 from bench.report.table import DASH
-from bench.report.write import write_report
 
 
 def apart(trial: Trial, slot: int) -> float:
@@ -52,12 +51,6 @@ def test_a_level_that_adds_nothing_says_so(tmp_path: Path) -> None:
     assert [row[4:7] for row in table.rows] == [("none", "2.80", "none"), ("2.17", "none", "none")]
     assert [row[7:9] for row in table.rows] == [("24", f"{DASH} [1]"), ("24", "1")]
     assert table.notes == ["blocks add nothing: a launch is worth a block"]
-
-
-def test_it_is_the_same_bytes_whenever_rebuilt(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
-    first, second = ((write_report(run).parent / "tables" / "components.csv").read_bytes() for _ in range(2))
-    assert first == second
 
 
 def test_hovering_tells_each_share(tmp_path: Path) -> None:
