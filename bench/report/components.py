@@ -22,8 +22,8 @@ def component_table(comparison: Comparison) -> Table | None:
     table = Table(
         "Where the variation sits",
         [
-            *headings(("mix", "mode", "job"), (BLOCKS, "blocks (%)", "launches (%)", "parts of a window (%)")),
-            *headings((), ("best window (s)", "best launches a block")),
+            *headings(("mix", "mode", "job"), (BLOCKS, "between blocks (%)", "between launches (%)")),
+            *headings((), ("within a window (%)", "best window (s)", "best launches a block")),
             *headings(("what narrows intervals",), ()),
         ],
         Source("tables/components.csv", _COLUMNS),
