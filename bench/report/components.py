@@ -20,7 +20,7 @@ def component_table(comparison: Comparison) -> Table | None:
     if found is None:
         return None
     table = Table(
-        "Where the variation sits",
+        "Spread of rates by level",
         [
             *headings(("mix", "mode", "job"), (BLOCKS, "between blocks (%)", "between launches (%)")),
             *headings((), ("within a window (%)", "best window (s)", "best launches a block")),
