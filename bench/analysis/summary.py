@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from bench.analysis.answers import Answer, Findings, answer
 from bench.analysis.cells import Cells
 from bench.analysis.colocation import BlockCell, block_cells
+from bench.analysis.components import Components, components
 from bench.analysis.contrasts import UNFLAGGED, Contrast, contrasts
 from bench.analysis.controls import Control, controls
 from bench.analysis.crosschecks import CrossCheck, crosschecks
@@ -60,6 +61,7 @@ class Comparison:
     series: tuple[Series, ...] = ()
     rankings: tuple[Ranking, ...] = ()
     executions: tuple[Execution, ...] = ()
+    components: Components | None = None
     price: Price | None = None
     """What an hour of the device costs; None where nobody says."""
 
@@ -143,6 +145,7 @@ def analyse(run: RunFolder, known: Sequence[TrialMeasure] = ()) -> Comparison:
         series=series(plan, blocks),
         rankings=rankings(plan, told),
         executions=executions(records, counted, blocks),
+        components=components(plan, counted, counting, None if record.simulated else run.visits()),
         price=price,
     )
     return _with_switching(comparison, run)

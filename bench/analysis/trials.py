@@ -18,6 +18,7 @@ from bench.analysis.windows import (
     latency,
     latency_of,
     mean_of,
+    part_rates,
     rate,
     waiting,
     why_starved,
@@ -48,6 +49,8 @@ class TenantMeasure:
     """What its users got; None for a job in a closed loop."""
     waiting: float | None = None
     """Which share of its time it waited for data; None where it did not tell."""
+    part_rates: tuple[float, ...] = ()
+    """Its rate in each part of the window; none for a job of requests."""
 
     @property
     def flags(self) -> Mapping[str, str]:
@@ -152,8 +155,9 @@ def _tenant(window: Window, tenant: TenantRecord, slot: int, own: Steps, served:
     verdict = judged(window, own)
     if served is None:
         return TenantMeasure(
-            tenant, rate(window, own), latency(window, own), slot, verdict, waiting=waiting(window, own)
-        )
+            tenant, rate(window, own), latency(window, own), slot, verdict,
+            waiting=waiting(window, own), part_rates=part_rates(window, own),
+        )  # fmt: skip
     per_s = float(own.items.sum()) / window.length_s
     got = service(window, [served], tenant.slo_s)
     return TenantMeasure(tenant, per_s, latency_of(served.response_s, SCHEDULED), slot, verdict, got)

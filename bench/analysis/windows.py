@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, isfinite
 
 import numpy as np
@@ -27,6 +28,8 @@ MOST_BINS = 100
 
 Judging takes quadratic time, and means of many steps show a drift better than the steps themselves.
 """
+PARTS = 5
+"""Equal parts of a window whose rates show how much it varies inside: the same number in every trial."""
 DRIFT_FLAG, UNSTEADY_FLAG, STARVED_FLAG = "drift", "no_steady_state", "loader_wait"
 MOST_WAITING = 0.05
 """Of the time of its steps a job may wait for data; beyond that its host is measured, and not the sharing."""
@@ -66,6 +69,12 @@ class Latency:
 def rate(window: Window, steps: Steps) -> float:
     """Return items per second of the window; steps across an edge are credited by the part inside."""
     return credited_items(window, steps.end_s, steps.duration_s, steps.items) / window.length_s
+
+
+def part_rates(window: Window, steps: Steps) -> tuple[float, ...]:
+    """Return the `rate` in each of PARTS equal parts of the window."""
+    edges_s = np.linspace(window.start_s, window.stop_s, PARTS + 1).tolist()
+    return tuple(rate(Window(*edges), steps) for edges in pairwise(edges_s))
 
 
 def judged(window: Window, steps: Steps) -> WindowVerdict:

@@ -13,6 +13,7 @@ from bench.analysis.metrics import MIX_METRICS
 from bench.analysis.steadiness import is_counted
 from bench.analysis.summary import Comparison
 from bench.analysis.trials import TenantMeasure, TrialMeasure
+from bench.report.components import component_rows
 from bench.report.crosschecks import crosscheck_rows
 from bench.report.ranking import rank_rows
 from bench.report.series import fit_rows, point_rows
@@ -27,6 +28,7 @@ TABLES = {
     "jobs.csv": "each tenant of each trial: rate, latency, steadiness, progress, partition and interference",
     "trials.csv": "each trial: status, reason, flags, power, energy, utilisation",
     "order.csv": "trials in the order of execution: STP, or the rate alone, over its mean; temperature",
+    "components.csv": "what blocks, launches and parts of a window add to the variance of each rate (logarithms)",
     "scaling.csv": "throughput of all clients together, by their number",
     "scaling_fits.csv": "Amdahl's law and the universal scalability law, with standard errors",
     "rankings.csv": "ranks of the modes over many different mixes",
@@ -50,6 +52,7 @@ def write_tables(comparison: Comparison, folder: Path) -> dict[str, str]:
         "jobs.csv": [_job(t, tenant, progress) for t in comparison.trials for tenant in t.tenants],
         "trials.csv": [_trial(record, comparison) for record in comparison.records],
         "order.csv": [_execution(each) for each in comparison.executions],
+        "components.csv": list(component_rows(comparison)),
         "scaling.csv": list(point_rows(comparison)),
         "scaling_fits.csv": list(fit_rows(comparison)),
         "rankings.csv": list(rank_rows(comparison)),

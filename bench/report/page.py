@@ -9,6 +9,7 @@ from bench.analysis.contrasts import UNFLAGGED
 from bench.analysis.decisions import depends
 from bench.analysis.summary import Comparison
 from bench.report.checklists import rule_table, sigplan_table
+from bench.report.components import component_table
 from bench.report.costs import finite_work_table, slowdown_table, unit_table
 from bench.report.crosschecks import crosscheck_table
 from bench.report.decision import decision_table
@@ -110,6 +111,12 @@ def _all(comparison: Comparison, figures: Figures) -> Iterator[Section]:
         "Did results drift?",
         "Every mode is measured in every block, in random order, so that a slow drift hits all of them alike.",
         _drawn(figures, "drift"),
+    )
+    yield Section(
+        "Where the variation sits",
+        "What one more repeat would narrow, and where to spend it: described, never tested.",
+        _drawn(figures, "components"),
+        _filled(component_table(comparison)),
     )
     yield Section(
         "What work costs",

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ PROGRESS = {"time-slicing": 0.48, "mps": 0.7, "mps-equal": 0.65, "mig": 0.4, "as
 DEVICE = {"kind": "gpu", "name": "SIMULATED A100-SXM4-80GB", "uuid": "GPU-simulated", "driver_version": "580.1"}
 Fate = tuple[Status, str | None]
 START_S = 1000.0
+BEGAN, TRIAL_S = datetime(2026, 1, 1, tzinfo=UTC), 300.0
+"""When the host's clock says that every trial began, and how long it says that it took."""
 ITEMS_PER_STEP = 25.0
 
 
@@ -137,7 +139,7 @@ def _keep(run: RunFolder, recipe: Recipe, plan: Plan, trial: Trial, fate: Fate) 
         window=WindowRecord(settle_s=window.settle_s - START_S, stop_s=window.stop_s - START_S) if ran else None,
         device=recipe.device, software=recipe.software(trial), evidence=(evidence,),
         telemetry=_account(recipe), flags=recipe.flags(trial),
-        host=HostRecord(started_at=str(datetime(2026, 1, 1, tzinfo=UTC)), ended_at="", boot_id=None),
+        host=HostRecord(started_at=str(BEGAN), ended_at=str(BEGAN + timedelta(seconds=TRIAL_S)), boot_id=None),
     )  # fmt: skip
     run.scratch(trial.id)
     if ran:

@@ -19,7 +19,7 @@ from bench.store.record import Status
 from bench.store.run_folder import RunFolder
 
 FIGURES = {"ratios", "stp_by_mode", "progress_by_job", "throughput_by_job", "step_latency", "telemetry"} | {
-    "drift", "pareto", "energy"
+    "drift", "pareto", "energy", "components"
 }  # fmt: skip
 CONTRAST_COLUMNS = {"mix", "metric", "mode", "baseline", "value", "baseline_value", "ratio"} | {
     "ci_low", "ci_high", "n_blocks", "verdict"

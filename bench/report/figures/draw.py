@@ -7,6 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.analysis.summary import Comparison
+from bench.report.figures.components import draw_components
 from bench.report.figures.drift import draw_drift
 from bench.report.figures.interference import draw_interference
 from bench.report.figures.latency import draw_latency
@@ -81,6 +82,7 @@ def _drawings(comparison: Comparison, run: RunFolder) -> Iterator[Drawing]:
         draw_load(comparison, run, look),
         draw_timeline(comparison, run, look),
         draw_drift(comparison, look),
+        draw_components(comparison.components) if comparison.components else None,
     )
     yield from filter(None, of_trials)
     if comparison.switching:
