@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from bench.analysis.crosschecks import CrossCheck
 from bench.analysis.metrics import METRICS
 from bench.analysis.summary import Comparison
 from bench.report.table import BLOCKS, Source, Table, headings
@@ -15,7 +14,6 @@ _COLUMNS = (
     "sign_flip_p", "signed_rank_p", "a12", "cliffs_delta",
 )  # fmt: skip
 _TOO_FEW = "too few blocks"
-_NO_SPREAD = "one side exceeds the other in every pair of blocks, so the ranks have no spread"
 
 
 def crosscheck_table(comparison: Comparison) -> Table:
@@ -38,7 +36,8 @@ def crosscheck_table(comparison: Comparison) -> Table:
             table.interval(*_limits(each), _TOO_FEW) for each in (check.headline, check.bca, check.hodges_lehmann)
         )
         tests = (_p(table, p) for p in (check.sign_flip_p, check.signed_rank_p))
-        table.add(*names, *ratios, *tests, _wins(table, check), table.number(check.cliffs_delta, _TOO_FEW))
+        wins = table.interval(*_limits(check.a12), _TOO_FEW)
+        table.add(*names, *ratios, *tests, wins, table.number(check.cliffs_delta, _TOO_FEW))
     return table
 
 
@@ -51,13 +50,6 @@ def _p(table: Table, p: float | None) -> str:
     if p is None:
         return table.missing("no spread, or no block")
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _wins(table: Table, check: CrossCheck) -> str:
-    text = table.interval(*_limits(check.a12), _TOO_FEW)
-    if check.a12.low is not None:
-        return text
-    return f"{text} {table.note(_NO_SPREAD if check.n_blocks > 1 else _TOO_FEW)}"
 
 
 def crosscheck_rows(comparison: Comparison) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ HEADLINES = [
     if check.trials in {"6", "10", "pilot 6", "10 to 40", "100 units"}
     and not any(
         word in check.promise
-        for word in ("BCa", "A12", "two levels", "detected", "median", "attainment", "without")
+        for word in ("BCa", "Brunner-Munzel", "two levels", "detected", "median", "attainment", "without")
     )
 ]
 

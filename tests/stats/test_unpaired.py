@@ -8,7 +8,14 @@ from scipy import stats
 from bench.stats.bootstrap import bca_paired_ratio, bca_ratio_of_means, bca_ratio_of_medians, two_level_ratio
 from bench.stats.equivalence import Reproduction, tost_paired, tost_published, tost_unpaired
 from bench.stats.many_workloads import critical_difference, friedman, friedman_of_ranks
-from bench.stats.ranks import a12, brunner_munzel_p, cliffs_delta, hodges_lehmann, hodges_lehmann_ratio
+from bench.stats.ranks import (
+    a12,
+    brunner_munzel,
+    brunner_munzel_p,
+    cliffs_delta,
+    hodges_lehmann,
+    hodges_lehmann_ratio,
+)
 from bench.stats.unpaired import fieller_ratio, welch_log_ratio
 
 A = [612.4, 607.9, 618.3, 601.2, 615.8, 609.7, 611.1, 620.5, 605.6, 613.3]
@@ -62,6 +69,7 @@ def test_few_runs_are_not_tested() -> None:
     assert (one.low, one.p_value) == (None, None)
     assert a12([], [1.0]).value is None
     assert a12([2.0], [1.0, 3.0]).low is None
+    assert brunner_munzel([], [1.0]).value is None
     assert brunner_munzel_p([2.0], [1.0]) is None
     assert two_level_ratio([[2.0, 2.0]], [[1.0, 1.0]]).low is None
 
@@ -108,13 +116,28 @@ def test_three_against_three_reach_no_level() -> None:
 def test_a12_counts_wins_and_half_the_ties() -> None:
     share = a12([10, 10, 20, 20, 20, 30, 30, 30, 40, 50], [10, 20, 30, 40, 40, 50])
     assert share.value == pytest.approx(0.375)
-    assert (share.low, share.high) == pytest.approx((0.0126951664, 0.7373048336))
     assert cliffs_delta(0.375) == -0.25
 
 
-def test_arms_that_do_not_overlap_have_no_interval_of_ranks() -> None:
-    share = a12(A, B)
-    assert (share.value, share.low, share.high) == (0, None, None)
+def test_limits_of_a12_are_where_the_observed_is_just_within_reach() -> None:
+    """With A the truth, two against two have V = A (1 - A) (1 + (1 - A) / (2 - A) + A / (1 + A)) / 4."""
+    share = a12([1.0, 3.0], [2.0, 4.0])
+    assert share.value == 0.25
+    for limit in (share.low, share.high):
+        assert limit is not None
+        variance = limit * (1 - limit) * (1 + (1 - limit) / (2 - limit) + limit / (1 + limit)) / 4
+        assert abs(share.value - limit) == pytest.approx(1.959964 * math.sqrt(variance), rel=1e-5)
+    mirrored = a12([2.0, 4.0], [1.0, 3.0])
+    assert (mirrored.low, mirrored.high) == pytest.approx((1 - share.high, 1 - share.low))  # type: ignore[operator]
+
+
+def test_arms_that_do_not_overlap() -> None:
+    never, always = a12(A, B), a12(B, A)
+    assert (never.value, never.low, always.value, always.high) == (0, 0, 1, 1)
+    assert never.high is not None
+    assert 0.05 < never.high < 0.5
+    assert a12(list(A) * 4, list(B) * 4).high < never.high / 2  # type: ignore[operator]
+    assert brunner_munzel(A, B).low is None
     assert brunner_munzel_p(A, B) is None
 
 
