@@ -158,7 +158,8 @@ class Job:
         """Report ready and return start and stop once they are named; the start may lie a moment ahead.
 
         For a job that sends requests instead of doing steps: it schedules them in [start, stop), none if asked to
-        stop meanwhile, and follows each to its end. The moment is there for preparing them.
+        stop meanwhile, follows each to its end, and is not done before the stop. The moment is there for preparing
+        them.
         """
         if self._span_s is None:
             self._span_s = self._await_span()
